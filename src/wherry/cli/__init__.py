@@ -1,0 +1,1 @@
+"""The ``wherry`` command line. Talks only to ``wherry.client``."""

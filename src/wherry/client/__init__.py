@@ -1,0 +1,1 @@
+"""Typed client of the Engine API, and Wherry's public Python library."""

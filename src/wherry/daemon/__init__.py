@@ -1,0 +1,1 @@
+"""Composition root: reads argv, environment and configuration once; wires the parts; serves."""

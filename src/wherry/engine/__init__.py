@@ -1,0 +1,1 @@
+"""Use cases: containers, exec, images, events. No HTTP, no environment variables."""

@@ -1,0 +1,1 @@
+"""Files: paths resolved by descriptor, atomic writes, locks, safe tar reading and writing."""

@@ -1,0 +1,1 @@
+"""The OCI Distribution API: client, authentication. Knows nothing of the daemon."""

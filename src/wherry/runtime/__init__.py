@@ -1,0 +1,1 @@
+"""The OCI runtime: specification, operations, launcher, monitor. Also ``wherry-runtime``."""

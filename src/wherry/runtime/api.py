@@ -1,0 +1,166 @@
+"""The seam between the engine and what runs its containers.
+
+The engine asks a :class:`Runtime` to start the init process of a container or one more process
+inside it, and gets a :class:`Process`. Behind it stand the launcher, which forks, and one monitor
+for each process, which outlives the engine (``docs/protocols/launcher.md`` and ``monitor.md``).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from wherry.errors import WherryError
+from wherry.snapshot.api import OverlayMount
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a monitor writes what the container prints.
+
+    ``driver`` is ``local`` (Wherry's framed records, docs/formats/logs.md), ``json-file``
+    (Docker's lines) or ``none``. ``path`` is the current file; rotated ones are ``path.1``, ...
+    """
+
+    driver: str
+    path: str = ""
+    max_size: int = 20 * 1024 * 1024
+    max_files: int = 5
+    compress: bool = False
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Start a container.
+
+    ``bundle`` is a directory with the ``config.json`` of the OCI runtime specification; its
+    ``root.path`` is where ``rootfs`` is mounted inside the container's mount namespace (no
+    ``rootfs``: the directory is used as it is). ``state_dir`` is the monitor's own directory:
+    its socket, its pid file and the exit record ``exit.json`` are there.
+    ``open_stdin`` keeps standard input open for attached clients (otherwise it is /dev/null);
+    ``stdin_once`` closes it after the first client that had it has gone.
+    """
+
+    id: str
+    bundle: str
+    state_dir: str
+    rootfs: OverlayMount | None = None
+    log: LogSettings = LogSettings(driver="none")
+    open_stdin: bool = False
+    stdin_once: bool = False
+    console_size: tuple[int, int] | None = None  # rows, columns
+    attach: bool = False
+    """The first of the passed descriptors is a stream socket of a client that is attached before
+    the first byte of output, see :meth:`Process.attach` for what it speaks."""
+    attach_streams: tuple[bool, bool, bool] = (False, True, True)  # stdin, stdout, stderr
+    netns: bool = False
+    """The next descriptor is the network namespace to enter (wins over the one in the config)."""
+
+
+class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Start one more process in a running container.
+
+    ``process`` is the ``process`` object of the runtime specification as JSON.
+    ``container_pid`` is the container's init as the engine knows it, ``container_state_dir`` that
+    of its :class:`StartRequest`.
+    """
+
+    id: str
+    container_id: str
+    container_pid: int
+    container_state_dir: str
+    state_dir: str
+    process: msgspec.Raw
+    open_stdin: bool = False
+    console_size: tuple[int, int] | None = None
+    attach: bool = False
+    attach_streams: tuple[bool, bool, bool] = (False, True, True)
+
+
+class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a process ended. ``code`` is 128+n for signal n, as Docker reports it."""
+
+    code: int
+    oom_killed: bool = False
+    finished_ns: int = 0  # since the epoch
+
+
+class CommandNotFound(WherryError):
+    """The program does not exist in the image (exit code 127)."""
+
+
+class CommandNotExecutable(WherryError):
+    """The program exists and cannot be executed (exit code 126)."""
+
+
+class Process(Protocol):
+    """The init process of a container, or an exec, whichever engine process started it."""
+
+    @property
+    def pid(self) -> int:
+        """In the host's PID namespace."""
+        ...
+
+    @property
+    def created_mountpoints(self) -> tuple[str, ...]:
+        """Files and directories, absolute in the container, that had to be made in the writable
+        layer to mount something on. A diff leaves them out while they are empty."""
+        ...
+
+    def on_exit(self, callback: Callable[[ExitStatus], None]) -> None:
+        """Call back exactly once, at once if it has ended; from the runtime's own thread."""
+        ...
+
+    def signal(self, signum: int) -> None:
+        """Send a signal through the parent, so that a pid that was reused is never hit.
+
+        Conflict if the process has ended.
+        """
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the terminal's size. Conflict without a terminal or after the end."""
+        ...
+
+    def attach(self, *, stdin: bool, stdout: bool, stderr: bool) -> socket.socket:
+        """A stream socket to the process's standard streams, from now on.
+
+        Without a terminal what is read comes in Docker's frames (one byte of stream number, three
+        of zero, four of length, big-endian, then the payload); with one it is raw. What is
+        written goes to standard input if ``stdin``; shutting down the writing side closes it.
+        End of file means that the process has ended and all output was delivered.
+        """
+        ...
+
+    def close(self) -> None:
+        """Forget the process; it goes on running."""
+        ...
+
+
+class Runtime(Protocol):
+    """Starts processes. Safe to call from several threads."""
+
+    def start(self, request: StartRequest, fds: Sequence[int] = ()) -> Process:
+        """Start a container and return when its program has been executed.
+
+        ``fds`` are passed on in the order that the request's fields name; all others after them
+        are held open by the monitor as long as the container runs (bound ports). The caller keeps
+        its own copies. CommandNotFound, CommandNotExecutable, InvalidArgument (the config),
+        InternalError; after an error nothing of the container is left.
+        """
+        ...
+
+    def exec(self, request: ExecRequest, fds: Sequence[int] = ()) -> Process:
+        """Start a process in a running container; errors as for :meth:`start`, Conflict if the
+        container does not run."""
+        ...
+
+    def adopt(self, state_dir: str) -> Process | ExitStatus | None:
+        """Take up what another engine process started: the process if it runs, how it ended if
+        it left an exit record, None if nothing is known (the host was rebooted)."""
+        ...
+
+    def close(self) -> None:
+        """End the launcher. Containers and their monitors go on."""
+        ...

@@ -1,0 +1,1 @@
+"""Layers on disk and the writable trees on top of them."""

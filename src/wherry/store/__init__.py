@@ -1,0 +1,1 @@
+"""Content-addressed blobs, the database, images and references, garbage collection."""

@@ -1,0 +1,1 @@
+"""Named volumes on the host's file system."""
