@@ -1,0 +1,305 @@
+"""What the engine offers to those who speak to the world: the HTTP API and the tests.
+
+All methods are synchronous and may block for a short while (system calls, SQLite); those that
+take long say so, and belong in a thread. ``ref`` is a container's name (with or without a leading
+slash), its id, or an unambiguous prefix of the id; an unknown one raises NotFound
+"No such container: REF".
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import BinaryIO, Literal, Protocol
+
+import msgspec
+
+from wherry.engine.records import (
+    Container,
+    Credentials,
+    Event,
+    Exec,
+    ExecOptions,
+    RemovedImage,
+    WaitResult,
+)
+from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
+from wherry.model.image import History, Platform
+from wherry.network.api import Networks
+from wherry.runtime.logs import LogReader
+from wherry.store.api import Image, Images
+from wherry.volume.api import Volumes
+
+Filters = Mapping[str, Sequence[str]]
+"""Decoded ``filters`` parameter: name to accepted values. An unknown name is InvalidArgument."""
+
+ProgressLine = dict[str, object]
+"""One JSON object of a progress stream: ``{"status": "Pulling from library/python", "id": ...}``."""
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    warnings: tuple[str, ...] = ()
+
+
+class ContainerSize(msgspec.Struct, frozen=True, kw_only=True):
+    writable: int  # bytes of the writable layer
+    total: int  # with the image
+
+
+class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
+    removed: tuple[str, ...]
+    reclaimed: int  # bytes
+
+
+class ContainerApi(Protocol):
+    def create(
+        self,
+        name: str,
+        config: ContainerConfig,
+        host: HostConfig,
+        networking: NetworkingConfig,
+        *,
+        platform: str = "",
+        host_ca: bool | None = None,
+    ) -> Created:
+        """NotFound "No such image: X:tag"; Conflict for a name in use, in Docker's words."""
+        ...
+
+    def start(self, ref: str) -> None:
+        """NotModified if it runs already. CommandNotFound and CommandNotExecutable (both
+        InvalidArgument-like, 400) carry Docker's text; the container's exit code is 127 or 126."""
+        ...
+
+    def stop(self, ref: str, *, timeout: int | None = None, signal: str = "") -> None:
+        """Blocks until it has ended. ``timeout`` seconds, negative for ever. NotModified."""
+        ...
+
+    def restart(self, ref: str, *, timeout: int | None = None, signal: str = "") -> None: ...
+
+    def kill(self, ref: str, *, signal: str = "SIGKILL") -> None: ...
+
+    def pause(self, ref: str) -> None: ...
+
+    def unpause(self, ref: str) -> None: ...
+
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None: ...
+
+    def rename(self, ref: str, name: str) -> None: ...
+
+    def resize(self, ref: str, rows: int, columns: int) -> None: ...
+
+    def get(self, ref: str) -> Container: ...
+
+    def size(self, ref: str) -> ContainerSize: ...
+
+    def list(self, *, running_only: bool, limit: int = 0, filters: Filters = {}) -> tuple[
+        Container, ...
+    ]:
+        """Newest first."""
+        ...
+
+    def wait(
+        self, ref: str, condition: Literal["not-running", "next-exit", "removed"] = "not-running"
+    ) -> Future[WaitResult]:
+        """The future is done from one of the engine's threads; cancel it to give up."""
+        ...
+
+    def attach(self, ref: str, *, stdin: bool, stdout: bool, stderr: bool) -> socket.socket:
+        """A stream to the container, see ``runtime.api.Process.attach``.
+
+        On a container that was created and not started yet the stream becomes live with its
+        start and misses nothing. Conflict if it is paused; a container that has ended gives a
+        stream that is at its end.
+        """
+        ...
+
+    def logs(self, ref: str) -> LogReader:
+        """A new reader of the container's log; the caller closes it. NotSupported for driver none."""
+        ...
+
+    def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """Titles and one row for each process. Conflict if it does not run."""
+        ...
+
+    def changes(self, ref: str) -> tuple[tuple[int, str], ...]:
+        """Kind (0 modified, 1 added, 2 deleted) and path of what differs from the image."""
+        ...
+
+    def prune(self, filters: Filters = {}) -> PruneReport: ...
+
+
+class ExecApi(Protocol):
+    """``id`` unknown: NotFound "No such exec instance: ID"."""
+
+    def create(self, ref: str, options: ExecOptions) -> str:
+        """Conflict "container ID is not running"; InvalidArgument without a command."""
+        ...
+
+    def start(
+        self, exec_id: str, *, detach: bool, console_size: tuple[int, int] | None = None
+    ) -> socket.socket | None:
+        """The stream of an attached exec, None for a detached one. Conflict if it ran already."""
+        ...
+
+    def get(self, exec_id: str) -> Exec: ...
+
+    def resize(self, exec_id: str, rows: int, columns: int) -> None: ...
+
+
+class ImageApi(Protocol):
+    """``name``: reference, id or prefix; NotFound "No such image: X:tag"."""
+
+    def get(self, name: str) -> Image: ...
+
+    def list(self, *, filters: Filters = {}) -> tuple[Image, ...]: ...
+
+    def history(self, name: str) -> tuple[tuple[History, int], ...]:
+        """Each step with its layer's size in bytes, newest first."""
+        ...
+
+    def tag(self, name: str, repository: str, tag: str) -> None: ...
+
+    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> tuple[
+        RemovedImage, ...
+    ]:
+        """Conflict in Docker's words while a container uses it."""
+        ...
+
+    def prune(self, filters: Filters = {}) -> tuple[tuple[RemovedImage, ...], int]: ...
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str,
+        credentials: Credentials | None,
+        progress: Callable[[ProgressLine], None],
+    ) -> Image:
+        """Takes long."""
+        ...
+
+    def push(
+        self,
+        reference: str,
+        *,
+        credentials: Credentials | None,
+        progress: Callable[[ProgressLine], None],
+    ) -> None:
+        """Takes long."""
+        ...
+
+    def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> None:
+        """Write images as an OCI layout with Docker's manifest.json, as one tar. Takes long."""
+        ...
+
+    def load(self, archive: BinaryIO, progress: Callable[[ProgressLine], None]) -> None:
+        """Read what ``save`` (of this engine or Docker's) wrote. Takes long."""
+        ...
+
+    def bootstrap(self, name: str, *, progress: Callable[[ProgressLine], None]) -> Image:
+        """Make a base image from the distribution's mirror. Takes long."""
+        ...
+
+    def bootstrap_names(self) -> tuple[tuple[str, str], ...]:
+        """What can be bootstrapped: name and one line of description."""
+        ...
+
+
+class EventApi(Protocol):
+    def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call back for each event from now on, from the engine's threads; must not block.
+        Returns what ends the subscription."""
+        ...
+
+    def past(self, since_ns: int, until_ns: int) -> tuple[Event, ...]:
+        """Events that are remembered (the last 1,000)."""
+        ...
+
+
+class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about the engine and its host; ``GET /info`` and ``GET /version`` are made of them."""
+
+    id: str
+    name: str
+    version: str
+    data_root: str
+    cgroup_version: str  # "1" or "2"
+    cgroup_driver: str
+    kernel_version: str
+    operating_system: str
+    architecture: str  # of Go: amd64
+    cpus: int
+    memory: int
+    containers: int
+    running: int
+    paused: int
+    stopped: int
+    images: int
+    security_options: tuple[str, ...]
+    warnings: tuple[str, ...]
+    labels: tuple[str, ...]
+    http_proxy: str
+    https_proxy: str
+    no_proxy: str
+    insecure_registries: tuple[str, ...]
+    registry_mirrors: tuple[str, ...]
+    debug: bool
+    started_ns: int
+    default_runtime: str
+    runtimes: tuple[str, ...]
+    live_restore: bool
+    events_listeners: int
+    goroutines: int  # threads, here
+    file_descriptors: int
+
+
+class SystemApi(Protocol):
+    def info(self) -> SystemInfo: ...
+
+
+class BuildApi(Protocol):
+    """Builds; see ``wherry.build.api`` for the types."""
+
+    def build(
+        self,
+        request: object,
+        context: BinaryIO,
+        progress: object,
+        cancelled: Callable[[], bool],
+    ) -> object:
+        """Takes long. The concrete types are BuildRequest, Progress and BuildResult."""
+        ...
+
+
+class EngineApi(Protocol):
+    @property
+    def containers(self) -> ContainerApi: ...
+
+    @property
+    def execs(self) -> ExecApi: ...
+
+    @property
+    def images(self) -> ImageApi: ...
+
+    @property
+    def image_store(self) -> Images: ...
+
+    @property
+    def networks(self) -> Networks: ...
+
+    @property
+    def volumes(self) -> Volumes: ...
+
+    @property
+    def events(self) -> EventApi: ...
+
+    @property
+    def system(self) -> SystemApi: ...
+
+    @property
+    def builds(self) -> BuildApi: ...
+
+
+__all__ = ["EngineApi", "Filters", "Platform", "ProgressLine"]
