@@ -1,0 +1,229 @@
+"""What every test shares: probed capabilities, selection by them, and the search for leftovers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+RUN_ID = f"wt{uuid4().hex[:6]}"
+"""Names of things on the host that a test makes should hold this, so that they can be found."""
+
+_MARK = f"WHERRY_TEST_RUN={RUN_ID}"
+_PATIENCE = 10.0  # seconds for what a test stopped to be gone
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+# --- capabilities ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something that a machine has or lacks. ``needed``: tests marked root need it."""
+
+    name: str
+    present: bool
+    detail: str = ""
+    needed: bool = False
+
+    def __str__(self) -> str:
+        state = "yes" if self.present else "NO"
+        return f"{self.name}: {state}" + (f" ({self.detail})" if self.detail else "")
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _cgroup_mode() -> str:
+    if (_CGROUPS / "cgroup.controllers").exists():
+        return "unified"
+    if (_CGROUPS / "unified/cgroup.controllers").exists():
+        return "hybrid"
+    return "legacy" if any(_CGROUPS.glob("*/cgroup.procs")) else ""
+
+
+def probe() -> tuple[Capability, ...]:
+    """Look at the machine once."""
+    filesystems = Path("/proc/filesystems").read_text()
+    mode = _cgroup_mode()
+    kernel = [
+        Capability("root", os.geteuid() == 0, needed=True),
+        Capability("overlayfs", "\toverlay\n" in filesystems, needed=True),
+        Capability("cgroups", bool(mode), mode, needed=True),
+        Capability("namespaces", _succeeds("unshare", "-mnpiuCf", "true"), needed=True),
+    ]
+    programs = ("nft", "docker", "dockerd", "podman", "runc", "skopeo", "docker-registry")
+    tools = [Capability(name, shutil.which(name) is not None) for name in (*programs, "mmdebstrap")]
+    return (*kernel, *tools)
+
+
+_CAPABILITIES = probe()
+
+
+def pytest_report_header() -> list[str]:
+    return [f"run {RUN_ID}", *(f"  {capability}" for capability in _CAPABILITIES)]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = [c.name for c in _CAPABILITIES if c.needed and not c.present]
+    no_root = pytest.mark.skip(reason=f"this machine lacks: {', '.join(missing)}")
+    no_slow = pytest.mark.skip(reason="marked slow: run with --slow")
+    for item in items:
+        if missing and "root" in item.keywords:
+            item.add_marker(no_root)
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(no_slow)
+
+
+@pytest.fixture(scope="session")
+def run_id() -> str:
+    """A short name, different in every run, for what a test makes on the host."""
+    return RUN_ID
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], None]:
+    """``need("skopeo")`` skips the test by name where the machine lacks it."""
+    present = {capability.name: capability.present for capability in _CAPABILITIES}
+
+    def check(name: str) -> None:
+        if not present[name]:
+            pytest.skip(f"this machine lacks {name}")
+
+    return check
+
+
+# --- leftovers ---------------------------------------------------------------------------------
+
+# Other work runs on the same machine at the same time. So only what can be traced to this run is
+# looked at: descendants of this process, processes with its mark in their environment, and
+# mounts, groups and interfaces that hold one of its names.
+os.environ["WHERRY_TEST_RUN"] = RUN_ID
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What of this run there is on the host, one readable line each."""
+
+    lines: frozenset[str]
+
+    def since(self, before: Traces) -> list[str]:
+        return sorted(self.lines - before.lines)
+
+
+@dataclass
+class Leftovers:
+    """Looks for what a test left behind. ``watch`` adds a name, such as an engine's instance."""
+
+    names: set[str] = field(default_factory=set)
+
+    def watch(self, name: str) -> None:
+        self.names.add(name)
+
+    def traces(self) -> Traces:
+        found = [*_mounts(self.names), *_cgroup_dirs(self.names), *_interfaces(self.names)]
+        return Traces(frozenset([*found, *_processes(self.names)]))
+
+
+def _holds(text: str, names: set[str]) -> bool:
+    return any(name in text for name in names)
+
+
+def _mounts(names: set[str]) -> Iterator[str]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if _holds(line, names):
+            yield f"mount {line.split()[4]}"
+
+
+def _cgroup_dirs(names: set[str]) -> Iterator[str]:
+    for directory, children, _ in os.walk(_CGROUPS):
+        for child in children:
+            if _holds(child, names):
+                yield f"cgroup {directory}/{child}"
+
+
+def _interfaces(names: set[str]) -> Iterator[str]:
+    for name in os.listdir("/sys/class/net"):
+        if _holds(name, names):
+            yield f"interface {name}"
+
+
+def _processes(names: set[str]) -> Iterator[str]:
+    table = {pid: _parent(pid) for pid in _pids()}
+    ours = {os.getpid()} | {pid for pid in table if _is_marked(pid, names)}
+    while more := {pid for pid, parent in table.items() if parent in ours} - ours:
+        ours |= more
+    for pid in sorted(ours - {os.getpid()}):
+        command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+        if command:  # empty: a zombie that its parent has not reaped, or gone by now
+            yield f"process {pid}: {command}"
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    stat = _read(f"/proc/{pid}/stat")
+    return int(stat.rpartition(")")[2].split()[1]) if stat else 0
+
+
+def _is_marked(pid: int, names: set[str]) -> bool:
+    if _MARK in _read(f"/proc/{pid}/environ"):
+        return True
+    if _link(f"/proc/{pid}/ns/mnt") == _link("/proc/self/ns/mnt"):
+        return False
+    return _holds(_read(f"/proc/{pid}/mountinfo"), names)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+@pytest.fixture(autouse=True)
+def leftovers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Leftovers]:
+    """After a test marked root, fail it if anything it made is still there."""
+    watch = Leftovers({RUN_ID, str(tmp_path_factory.getbasetemp())})
+    if "root" not in request.keywords:
+        yield watch
+        return
+    before = watch.traces()
+    yield watch
+    left = _wait_until_gone(watch, before)
+    assert not left, "the test left behind: " + "; ".join(left)
+
+
+def _wait_until_gone(watch: Leftovers, before: Traces) -> list[str]:
+    deadline = time.monotonic() + _PATIENCE
+    while left := watch.traces().since(before):
+        if time.monotonic() > deadline:
+            return left
+        time.sleep(0.02)  # nothing announces the end of a mount or of a group
+    return []
