@@ -13,7 +13,7 @@ from wherry.model.reference import Reference
 
 
 class BlobWriter(Protocol):
-    """An open write to the blob store. Leaving its context without commit drops what was written."""
+    """An open write to the blob store. Leaving its context without commit drops what it got."""
 
     def write(self, data: bytes | memoryview) -> None: ...
 
