@@ -8,7 +8,6 @@ at ``progress`` into whatever its client reads.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -94,6 +93,12 @@ class CopyFailed(InvalidArgument):
     """COPY or ADD cannot do what was asked; Docker's ``COPY failed: ...``."""
 
 
+class Cancel(Protocol):
+    """Says whether to stop; a ``threading.Event`` is one."""
+
+    def is_set(self) -> bool: ...
+
+
 # --- what the engine implements ---------------------------------------------------------------
 
 
@@ -125,10 +130,10 @@ class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
 class StepRunner(Protocol):
     """Runs steps. Safe to call from several threads."""
 
-    def run(self, step: RunStep, output: Output, cancel: threading.Event) -> StepOutcome:
+    def run(self, step: RunStep, output: Output, cancel: Cancel) -> StepOutcome:
         """Run to the end, deliver all output, leave nothing but changes in the snapshot.
 
-        Kills the step and raises BuildCancelled soon after ``cancel`` is set. A command that
+        Kills the step and raises BuildCancelled soon after ``cancel`` is set (asks it a few times a second). A command that
         does not exist or cannot be executed is code 127 or 126 with its sentence in the output.
         """
         ...
@@ -165,6 +170,12 @@ class StepStarted(Event, frozen=True):
     number: int  # from 1
     total: int
     text: str  # the instruction in one line
+
+
+class TriggersStarted(Event, frozen=True):
+    """The base image's ONBUILD instructions follow."""
+
+    count: int
 
 
 class StepCached(Event, frozen=True):

@@ -13,6 +13,7 @@ from wherry.build.api import (
     StepRemoved,
     StepRunning,
     StepStarted,
+    TriggersStarted,
 )
 from wherry.model.digest import short
 
@@ -25,6 +26,8 @@ def classic_text(event: Event) -> str | None:
     match event:
         case StepStarted(number, total, text):
             return f"Step {number}/{total} : {text}\n"
+        case TriggersStarted(count):
+            return f"# Executing {count} build trigger{'' if count == 1 else 's'}\n"
         case StepCached():
             return " ---> Using cache\n"
         case StepRunning(container):
