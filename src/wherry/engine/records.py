@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from wherry.model.container import ContainerConfig, EndpointSettings, HostConfig
+from wherry.model.container import ContainerConfig, EndpointSettings, HostConfig, TmpfsOptions
 from wherry.model.digest import Digest
 from wherry.network.api import Endpoint, PublishedPort
 
@@ -60,6 +60,10 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     rw: bool = True
     propagation: str = ""
     anonymous: bool = False
+    no_copy: bool = False
+    recursive: bool = True
+    force_recursive_read_only: bool = False
+    tmpfs: TmpfsOptions | None = None
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):

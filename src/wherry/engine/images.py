@@ -1,0 +1,178 @@
+"""Images: names, removal, history, pull, push, base images."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wherry.engine.events import Events
+from wherry.engine.filters import as_bool, check_names, labels_match
+from wherry.engine.records import RemovedImage
+from wherry.engine.table import ContainerTable
+from wherry.errors import Conflict, InvalidArgument
+from wherry.model.digest import Digest, short
+from wherry.model.image import History
+from wherry.model.reference import parse_reference
+from wherry.store.api import Image, Images
+
+_FILTERS = ("dangling", "label", "before", "since", "reference", "until")
+
+
+@dataclass(frozen=True)
+class ImageLibrary:
+    """What the engine can say and change about images that are on this machine."""
+
+    store: Images
+    containers: ContainerTable
+    events: Events
+
+    def get(self, name: str) -> Image:
+        return self.store.get(name)
+
+    def list(self, *, filters: Mapping[str, Sequence[str]] = {}) -> tuple[Image, ...]:
+        """Newest first."""
+        check_names(filters, _FILTERS)
+        images = sorted(self.store.list(), key=lambda image: image.config.created, reverse=True)
+        return tuple(image for image in images if self._matches(image, filters))
+
+    def _matches(self, image: Image, filters: Mapping[str, Sequence[str]]) -> bool:
+        dangling = filters.get("dangling")
+        if dangling and as_bool("dangling", dangling) == bool(image.references):
+            return False
+        if not labels_match(filters.get("label", ()), image.config.config.labels):
+            return False
+        patterns = filters.get("reference", ())
+        if patterns and not any(_name_matches(image, pattern) for pattern in patterns):
+            return False
+        created = image.config.created
+        older = all(created < self.get(name).config.created for name in filters.get("before", ()))
+        newer = all(created > self.get(name).config.created for name in filters.get("since", ()))
+        return older and newer
+
+    def history(self, name: str) -> tuple[tuple[History, int], ...]:
+        """Each step with its layer's size in bytes, newest first."""
+        image = self.get(name)
+        sizes = iter([layer.size for layer in image.layers])
+        steps = [
+            (step, 0 if step.empty_layer else next(sizes, 0)) for step in image.config.history
+        ]
+        # An image without history (BEHAVIOURS 35) still shows what its layers weigh.
+        steps += [(History(comment="<layer without history>"), size) for size in sizes]
+        return tuple(reversed(steps))
+
+    def tag(self, name: str, repository: str, tag: str) -> None:
+        image = self.get(name)
+        reference = parse_reference(repository)
+        if reference.digest:
+            raise InvalidArgument("refusing to create a tag with a digest reference")
+        reference = reference.with_tag(tag) if tag else reference.tagged()
+        self.store.tag(image.id, reference)
+        self._event("tag", image, reference.familiar)
+
+    def remove(
+        self, name: str, *, force: bool = False, prune: bool = True
+    ) -> tuple[RemovedImage, ...]:
+        """Take a name away; with the last one, delete the image. By id: all names at once."""
+        image = self.get(name)
+        named = _reference_in(image, name)
+        others = [text for text in image.references if text != named]
+        if named and others:
+            return (self._untag(image, named),)
+        if not named and len(_repositories(image)) > 1 and not force:
+            raise Conflict(
+                f"conflict: unable to delete {short(image.id)} (must be forced) - image is "
+                "referenced in multiple repositories"
+            )
+        self._check_unused(image, force)
+        removed = [self._untag(image, text) for text in image.references]
+        removed += [RemovedImage(untagged=_familiar(text)) for text in image.repo_digests]
+        if self._users(image):
+            # Forced while a stopped container needs it: the names go, the content stays.
+            return tuple(removed)
+        return (*removed, *self._delete(image))
+
+    def prune(
+        self, filters: Mapping[str, Sequence[str]] = {}
+    ) -> tuple[tuple[RemovedImage, ...], int]:
+        """Delete unused images: the nameless ones, or with ``dangling=false`` all."""
+        check_names(filters, ("dangling", "label", "label!", "until"))
+        nameless_only = as_bool("dangling", filters.get("dangling", ("true",)))
+        removed: list[RemovedImage] = []
+        reclaimed = 0
+        for image in self.store.list():
+            if (nameless_only and image.references) or self._users(image):
+                continue
+            if not labels_match(filters.get("label", ()), image.config.config.labels):
+                continue
+            removed += [self._untag(image, text) for text in image.references]
+            removed += self._delete(image)
+            reclaimed += image.size
+        return tuple(removed), reclaimed
+
+    def _users(self, image: Image) -> list[str]:
+        return [e.id for e in self.containers if e.record.image_id == image.id]
+
+    def _check_unused(self, image: Image, force: bool) -> None:
+        for entry in self.containers:
+            record = entry.record
+            if record.image_id != image.id:
+                continue
+            running = record.state.running
+            if force and not running:
+                continue
+            how = "cannot be forced" if running else "must be forced"
+            kind = "running" if running else "stopped"
+            raise Conflict(
+                f"conflict: unable to delete {short(image.id)} ({how}) - image is being used "
+                f"by {kind} container {entry.id[:12]}"
+            )
+
+    def _untag(self, image: Image, text: str) -> RemovedImage:
+        reference = parse_reference(text)
+        self.store.untag(reference)
+        self._event("untag", image, reference.familiar)
+        return RemovedImage(untagged=reference.familiar)
+
+    def _delete(self, image: Image) -> list[RemovedImage]:
+        layers = self.store.remove(image.id)
+        self._event("delete", image, image.id)
+        return [RemovedImage(deleted=digest) for digest in (image.id, *layers)]
+
+    def _event(self, action: str, image: Image, name: str) -> None:
+        labels = image.config.config.labels or {}
+        self.events.emit("image", action, image.id, {**labels, "name": name})
+
+
+def _familiar(text: str) -> str:
+    return parse_reference(text).familiar
+
+
+def _repositories(image: Image) -> set[str]:
+    return {parse_reference(text).repository for text in image.references}
+
+
+def _reference_in(image: Image, name: str) -> str | None:
+    """The image's own reference that ``name`` means, None if it was named by id."""
+    try:
+        wanted = str(parse_reference(name).tagged())
+    except InvalidArgument:
+        return None
+    return wanted if wanted in image.references else None
+
+
+def _name_matches(image: Image, pattern: str) -> bool:
+    for text in image.references:
+        reference = parse_reference(text)
+        for candidate in (reference.familiar, reference.familiar_repository):
+            if fnmatch.fnmatchcase(candidate, pattern):
+                return True
+    return False
+
+
+def image_names(images: Iterable[Image]) -> Callable[[Digest], str]:
+    """A function from an image's id to its first familiar name, or its short id."""
+    names = {i.id: _familiar(i.references[0]) for i in images if i.references}
+    return lambda digest: names.get(digest, short(digest))
+
+

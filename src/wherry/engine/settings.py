@@ -1,0 +1,49 @@
+"""How one engine is set up. Read at the edge (argv, environment, file), passed down as a value."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+
+import msgspec
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """All paths are absolute. Two engines with different roots share nothing."""
+
+    data_root: str
+    exec_root: str
+    host_ca: bool = False
+    """Show the host's certificate authorities to every container and build step."""
+    host_ca_bundle: str = ""
+    """The host's CA bundle, a PEM file; empty if the host has none."""
+    proxy_env: dict[str, str] = {}
+    """Proxy variables that every container and build step gets."""
+    dns: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    bip: str = ""
+    mtu: int = 0
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    debug: bool = False
+    cgroup_parent: str = ""
+
+    @property
+    def instance(self) -> str:
+        """Six characters that name this engine in bridges, tables and cgroups."""
+        return hashlib.sha256(os.path.realpath(self.data_root).encode()).hexdigest()[:6]
+
+    @property
+    def cgroup_root(self) -> str:
+        """The parent of all containers' groups, relative to the hierarchies' roots."""
+        return self.cgroup_parent or f"/wherry-{self.instance}"
+
+    def container_dir(self, container_id: str) -> str:
+        """What outlives a reboot: the log and the name files."""
+        return os.path.join(self.data_root, "containers", container_id)
+
+    def runtime_dir(self, container_id: str) -> str:
+        """What does not: bundle, monitor socket, state."""
+        return os.path.join(self.exec_root, "containers", container_id)
