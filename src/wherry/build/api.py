@@ -133,8 +133,9 @@ class StepRunner(Protocol):
     def run(self, step: RunStep, output: Output, cancel: Cancel) -> StepOutcome:
         """Run to the end, deliver all output, leave nothing but changes in the snapshot.
 
-        Kills the step and raises BuildCancelled soon after ``cancel`` is set (asks it a few times a second). A command that
-        does not exist or cannot be executed is code 127 or 126 with its sentence in the output.
+        Asks ``cancel`` a few times a second; once it is set, kills the step and raises
+        BuildCancelled. A command that does not exist or cannot be executed is code 127 or 126,
+        with its sentence in the output.
         """
         ...
 

@@ -48,7 +48,7 @@ Piece = tuple[str, bool]
 
 
 class _Expander:
-    """One pass over a text. ``used`` collects the names of variables that were read."""
+    """One pass over a text."""
 
     def __init__(
         self, text: str, variables: Mapping[str, str], escape: str, depth: int = 0
@@ -216,17 +216,27 @@ class _Expander:
 
 
 def _glob(pattern: str, escape: str) -> str:
-    """A shell pattern with ``*`` and ``?`` as a regular expression."""
-    result, position = "", 0
+    """A shell pattern with ``*`` and ``?`` as a regular expression.
+
+    All stars but the last take as little as they can, for good, so that matching is never
+    exponential; where a match ends depends on the last star only.
+    """
+    parts = [""]
+    position = 0
     while position < len(pattern):
         char = pattern[position]
         if char == escape and position + 1 < len(pattern):
             position += 1
-            result += re.escape(pattern[position])
+            parts[-1] += re.escape(pattern[position])
+        elif char == "*":
+            parts.append("")
         else:
-            result += {"*": ".*", "?": "."}.get(char) or re.escape(char)
+            parts[-1] += "." if char == "?" else re.escape(char)
         position += 1
-    return result
+    if len(parts) == 1:
+        return parts[0]
+    first, *middle, last = parts
+    return first + "".join(f"(?>.*?{part})" for part in middle if part) + ".*" + last
 
 
 def _trimmed(value: str, pattern: str, *, prefix: bool, greedy: bool) -> str:
