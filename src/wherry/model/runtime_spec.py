@@ -338,8 +338,8 @@ class Linux(SpecStruct, frozen=True, kw_only=True):
 class Spec(SpecStruct, frozen=True, kw_only=True):
     """The whole ``config.json``. Without a process nothing can be started.
 
-    ``oci_version`` is :data:`OCI_VERSION` in what Wherry writes; it is required, so that it is never
-    left out when encoding.
+    ``oci_version`` is :data:`OCI_VERSION` in what Wherry writes; it has no default, so that it is
+    never left out when encoding.
     """
 
     oci_version: str
