@@ -1,0 +1,303 @@
+"""Links, addresses and routes (rtnetlink(7), linux/if_link.h, linux/rtnetlink.h)."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from wherry.sys.netlink.connection import NETLINK_ROUTE, Connection, NetlinkError
+from wherry.sys.netlink.wire import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Message,
+    attribute,
+    attributes,
+    nested,
+    string_of,
+    text,
+    u8,
+    u32,
+)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+IFF_UP = 0x1
+
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
+_IFLA_GROUP, _IFLA_NET_NS_FD = 27, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_INFO_PEER = 1
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_IFA_F_NODAD = 0x02
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
+
+_IFINFOMSG = struct.Struct("=BxHiII")
+_IFADDRMSG = struct.Struct("=BBBBI")
+_RTMSG = struct.Struct("=BBBBBBBBI")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface. ``master`` is the index of its bridge, 0 without one."""
+
+    index: int
+    name: str
+    mtu: int
+    up: bool
+    master: int
+    kind: str  # "bridge", "veth", ...; empty for hardware
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of any table; ``destination`` None is the default route."""
+
+    destination: Prefix | None
+    interface: int  # index, 0 if it has none or several
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A pair of virtual interfaces to make: ``name`` here, ``peer_name`` in ``peer_netns_fd``."""
+
+    name: str
+    master: int
+    mtu: int
+    mac: str
+    peer_name: str
+    peer_netns_fd: int
+    peer_mac: str
+    isolated: bool = False
+    """The port exchanges frames with the bridge itself only, not with other isolated ports."""
+    hairpin: bool = False
+    """The bridge may send a frame back through the port that it came from."""
+
+
+def _link_header(index: int = 0, up: bool = False) -> bytes:
+    flag = IFF_UP if up else 0
+    return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, flag, flag)
+
+
+def _mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+class RouteConnection:
+    """rtnetlink in the namespace of the thread that makes it. Methods raise NetlinkError."""
+
+    def __init__(self) -> None:
+        self._connection = Connection(NETLINK_ROUTE)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def create_bridge(self, name: str, mtu: int, mac: str) -> Link:
+        """Make a bridge and take it up. EEXIST."""
+        payload = (
+            _link_header(up=True)
+            + text(_IFLA_IFNAME, name)
+            + u32(_IFLA_MTU, mtu)
+            + attribute(_IFLA_ADDRESS, _mac_bytes(mac))
+            + nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"))
+        )
+        self._connection.call(Message(_RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL))
+        return self.link(name)
+
+    def create_veth(self, veth: Veth) -> None:
+        """Make a pair, this end up and in its bridge, the other in its namespace. EEXIST."""
+        peer = (
+            _link_header()
+            + text(_IFLA_IFNAME, veth.peer_name)
+            + u32(_IFLA_MTU, veth.mtu)
+            + attribute(_IFLA_ADDRESS, _mac_bytes(veth.peer_mac))
+            + u32(_IFLA_NET_NS_FD, veth.peer_netns_fd)
+        )
+        payload = (
+            _link_header(up=True)
+            + text(_IFLA_IFNAME, veth.name)
+            + u32(_IFLA_MTU, veth.mtu)
+            + attribute(_IFLA_ADDRESS, _mac_bytes(veth.mac))
+            + u32(_IFLA_MASTER, veth.master)
+            + nested(
+                _IFLA_LINKINFO,
+                text(_IFLA_INFO_KIND, "veth"),
+                nested(_IFLA_INFO_DATA, nested(_VETH_INFO_PEER, peer)),
+            )
+        )
+        messages = [Message(_RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL)]
+        if veth.isolated or veth.hairpin:
+            messages.append(_port_options(veth))
+        self._connection.call(*messages)
+
+    def link(self, name: str) -> Link:
+        """ENODEV if there is none."""
+        payload = _link_header() + text(_IFLA_IFNAME, name)
+        return _parse_link(self._connection.call(Message(_RTM_GETLINK, payload))[0])
+
+    def find_link(self, name: str) -> Link | None:
+        try:
+            return self.link(name)
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+
+    def take_up(self, name: str) -> Link:
+        """Set a link up, and say what it is."""
+        named = text(_IFLA_IFNAME, name)
+        up = Message(_RTM_NEWLINK, _link_header(up=True) + named)
+        return _parse_link(
+            self._connection.call(up, Message(_RTM_GETLINK, _link_header() + named))[0]
+        )
+
+    def configure(
+        self, index: int, interfaces: Sequence[Interface], gateways: Sequence[Address]
+    ) -> None:
+        """Give a link that is up its addresses, and default routes through it."""
+        messages = [_add_address(index, interface) for interface in interfaces]
+        messages += [_add_default_route(index, gateway) for gateway in gateways]
+        if messages:
+            self._connection.call(*messages)
+
+    def delete_link(self, name: str) -> bool:
+        """Remove a link, and its peer; False if there was none. Waits for a grace period of the
+        kernel, tens of milliseconds."""
+        payload = _link_header() + text(_IFLA_IFNAME, name)
+        try:
+            self._connection.call(Message(_RTM_DELLINK, payload))
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return False
+            raise
+        return True
+
+    def delete_links(self, names: Iterable[str], group: int) -> None:
+        """Remove links together, which takes one grace period for all; missing ones are fine.
+
+        ``group`` is an interface group (ip-link(8)) that nothing else uses.
+        """
+        marks = [
+            Message(
+                _RTM_NEWLINK, _link_header() + text(_IFLA_IFNAME, name) + u32(_IFLA_GROUP, group)
+            )
+            for name in names
+        ]
+        removal = Message(_RTM_DELLINK, _link_header() + u32(_IFLA_GROUP, group))
+        for message in (*marks, removal):
+            try:
+                self._connection.call(message)
+            except NetlinkError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+
+    def links(self) -> list[Link]:
+        return [
+            _parse_link(one) for one in self._connection.dump(_all(_RTM_GETLINK, _link_header()))
+        ]
+
+    def addresses(self) -> list[tuple[int, Interface]]:
+        """Index of the link and address with prefix length, of all links."""
+        header = _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        replies = self._connection.dump(_all(_RTM_GETADDR, header))
+        return [found for reply in replies if (found := _parse_address(reply))]
+
+    def routes(self) -> list[Route]:
+        """Unicast routes of both address families and all tables."""
+        found = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            header = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+            found += self._connection.dump(_all(_RTM_GETROUTE, header))
+        return [route for reply in found if (route := _parse_route(reply))]
+
+
+def _all(kind: int, header: bytes) -> Message:
+    return Message(kind, header)
+
+
+def _port_options(veth: Veth) -> Message:
+    data = u8(_IFLA_BRPORT_ISOLATED, veth.isolated) + u8(_IFLA_BRPORT_MODE, veth.hairpin)
+    payload = (
+        _link_header()
+        + text(_IFLA_IFNAME, veth.name)
+        + nested(
+            _IFLA_LINKINFO,
+            text(_IFLA_INFO_SLAVE_KIND, "bridge"),
+            nested(_IFLA_INFO_SLAVE_DATA, data),
+        )
+    )
+    return Message(_RTM_NEWLINK, payload)
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _add_address(index: int, interface: Interface) -> Message:
+    header = _IFADDRMSG.pack(
+        _family(interface.ip), interface.network.prefixlen, 0, _RT_SCOPE_UNIVERSE, index
+    )
+    payload = header + attribute(_IFA_LOCAL, interface.ip.packed)
+    payload += attribute(_IFA_ADDRESS, interface.ip.packed)
+    if interface.version == 6:
+        payload += u32(_IFA_FLAGS, _IFA_F_NODAD)
+    elif interface.network.prefixlen < 31:
+        payload += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    return Message(_RTM_NEWADDR, payload, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def _add_default_route(index: int, gateway: Address) -> Message:
+    header = _RTMSG.pack(
+        _family(gateway), 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0
+    )
+    payload = header + attribute(_RTA_GATEWAY, gateway.packed) + u32(_RTA_OIF, index)
+    return Message(_RTM_NEWROUTE, payload, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def _number(found: dict[int, bytes], kind: int) -> int:
+    return int(struct.unpack("=I", found[kind])[0]) if kind in found else 0
+
+
+def _parse_link(payload: bytes) -> Link:
+    _, _, index, flags, _ = _IFINFOMSG.unpack_from(payload)
+    found = attributes(payload[_IFINFOMSG.size :])
+    info = attributes(found.get(_IFLA_LINKINFO, b""))
+    return Link(
+        index=index,
+        name=string_of(found.get(_IFLA_IFNAME, b"")),
+        mtu=_number(found, _IFLA_MTU),
+        up=bool(flags & IFF_UP),
+        master=_number(found, _IFLA_MASTER),
+        kind=string_of(info.get(_IFLA_INFO_KIND, b"")),
+    )
+
+
+def _parse_address(payload: bytes) -> tuple[int, Interface] | None:
+    _, prefix, _, _, index = _IFADDRMSG.unpack_from(payload)
+    found = attributes(payload[_IFADDRMSG.size :])
+    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+    if packed is None:
+        return None
+    return index, ipaddress.ip_interface((packed, prefix))
+
+
+def _parse_route(payload: bytes) -> Route | None:
+    _, prefix, _, _, _, _, _, kind, _ = _RTMSG.unpack_from(payload)
+    if kind != _RTN_UNICAST:
+        return None
+    found = attributes(payload[_RTMSG.size :])
+    destination = None
+    if prefix and _RTA_DST in found:
+        destination = ipaddress.ip_network((found[_RTA_DST], prefix), strict=False)
+    return Route(destination, _number(found, _RTA_OIF))
