@@ -116,6 +116,10 @@ def _complete(mount: RunMount, text: str) -> RunMount:
             raise InvalidArgument(f"secret mount '{text}' needs an id, a source or a target")
     elif not mount.target:
         raise InvalidArgument(f"mount '{text}' has no target")
+    if "$" in mount.from_:
+        raise InvalidArgument(
+            f"'from' of mount '{text}' cannot hold variables: name a stage with FROM ... AS instead"
+        )
     if mount.type == "cache" and (mount.from_ or mount.source):
         raise NotSupported("RUN --mount=type=cache cannot start from another tree (from, source)")
     return mount

@@ -29,6 +29,14 @@ def expand(text: str, variables: Mapping[str, str], escape: str = "\\") -> str:
     return "".join(char for char, _ in _Expander(text, variables, escape).run())
 
 
+def expand_document(text: str, variables: Mapping[str, str], escape: str = "\\") -> str:
+    """Expand a here-document: quotes are text, and the escape is one only before ``$`` and itself.
+
+    POSIX.1-2017, Shell Command Language, 2.7.4.
+    """
+    return "".join(char for char, _ in _Expander(text, variables, escape).run_document())
+
+
 def expand_words(text: str, variables: Mapping[str, str], escape: str = "\\") -> list[str]:
     """Expand, then split at white space that was neither quoted nor escaped."""
     words: list[str] = []
@@ -76,6 +84,17 @@ class _Expander:
                     pieces.append((escaped, True))
             else:
                 pieces.append((char, False))
+        return pieces
+
+    def run_document(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        while (char := self._take()) is not None:
+            if char == "$":
+                pieces += [(c, True) for c in self._dollar()]
+                continue
+            if char == self._escape and self._peek() in ("$", self._escape):
+                char = self._take() or ""
+            pieces.append((char, True))
         return pieces
 
     def _peek(self) -> str | None:
