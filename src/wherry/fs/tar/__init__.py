@@ -1,0 +1,1 @@
+"""Tar archives: reading untrusted ones, writing deterministic ones."""

@@ -1,0 +1,109 @@
+"""Write tar headers: ustar, with a pax header where ustar cannot hold a value.
+
+The bytes depend on the entry alone, so that the same tree gives the same archive everywhere. Names
+of users and groups are left out, times are whole seconds, and a name that is longer than its field
+goes to the pax header and never into ustar's prefix.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from wherry.fs.tar import pax
+from wherry.fs.tar.entry import BLOCK, Entry, Kind
+
+END = bytes(2 * BLOCK)
+"""What ends an archive."""
+
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
+_NANO = 1_000_000_000
+_MAX_8 = 0o7777777
+_MAX_12 = 0o77777777777
+_FLAGS = {kind: b"%d" % kind.value for kind in Kind}
+
+
+def header(entry: Entry) -> bytes:
+    """The header blocks of an entry. Its content, if it is a file, and :func:`padding` follow."""
+    name = os.fsencode(entry.name)
+    target = os.fsencode(entry.target)
+    extended = _extended(entry, name, target)
+    block = _block(
+        name, _FLAGS[entry.kind], entry.mode, entry.uid, entry.gid, _size(entry),
+        entry.mtime_ns // _NANO, target, entry.device,
+    )  # fmt: skip
+    if not extended:
+        return block
+    data = pax.encode(extended)
+    title = b"PaxHeaders.0/" + name.rstrip(b"/").rpartition(b"/")[2]
+    return _block(title, b"x", 0o644, 0, 0, len(data), 0) + data + padding(len(data)) + block
+
+
+def padding(size: int) -> bytes:
+    """The zeros after ``size`` bytes of content."""
+    return bytes(-size % BLOCK)
+
+
+def _size(entry: Entry) -> int:
+    return entry.size if entry.kind is Kind.FILE else 0
+
+
+def _extended(entry: Entry, name: bytes, target: bytes) -> list[tuple[str, bytes]]:
+    """The pax records an entry needs, sorted by key."""
+    seconds = entry.mtime_ns // _NANO
+    found: list[tuple[str, bytes]] = []
+    for key, value, fits in (
+        ("gid", entry.gid, entry.gid <= _MAX_8),
+        ("linkpath", target, len(target) <= 100 and target.isascii()),
+        ("mtime", seconds, 0 <= seconds <= _MAX_12),
+        ("path", name, len(name) <= 100 and name.isascii()),
+        ("size", _size(entry), entry.size <= _MAX_12),
+        ("uid", entry.uid, entry.uid <= _MAX_8),
+    ):
+        if not fits:
+            found.append((key, value if isinstance(value, bytes) else b"%d" % value))
+    if entry.xattrs:
+        found.extend((pax.XATTR + key, value) for key, value in entry.xattrs.items())
+        found.sort()
+    return found
+
+
+def _block(
+    name: bytes,
+    flag: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    target: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+) -> bytes:
+    block = bytearray(
+        _HEADER.pack(
+            name[:100],
+            b"%07o\0" % mode,
+            b"%07o\0" % (uid if uid <= _MAX_8 else 0),
+            b"%07o\0" % (gid if gid <= _MAX_8 else 0),
+            b"%011o\0" % (size if size <= _MAX_12 else 0),
+            b"%011o\0" % (mtime if 0 <= mtime <= _MAX_12 else 0),
+            b"        ",
+            flag,
+            target[:100],
+            b"ustar\0",
+            b"00",
+            b"",
+            b"",
+            _device_field(device[0]),
+            _device_field(device[1]),
+            b"",
+        )
+    )
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def _device_field(number: int) -> bytes:
+    if number <= _MAX_8:
+        return b"%07o\0" % number
+    return b"\x80" + number.to_bytes(7, "big")  # base 256; pax has no key for it
