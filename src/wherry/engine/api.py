@@ -145,6 +145,12 @@ class ExecApi(Protocol):
 
     def get(self, exec_id: str) -> Exec: ...
 
+    def exited(self, exec_id: str) -> Future[int]:
+        """Done with the exit code when :meth:`get` shows it. Whoever relays an exec's stream waits
+        for it (bounded) before closing the client's connection, for clients ask for the exit code
+        right after the end of the stream."""
+        ...
+
     def resize(self, exec_id: str, rows: int, columns: int) -> None: ...
 
 

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from socket import socket
 
 import msgspec
@@ -21,6 +22,16 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _SCHEMA = ["CREATE TABLE containers (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID"]
 
 
+@dataclass(frozen=True)
+class PendingAttach:
+    """The engine's end of a stream that a container's start makes live."""
+
+    stream: socket
+    stdin: bool
+    stdout: bool
+    stderr: bool
+
+
 class Entry:
     """One container as the engine holds it: its record, its process, and those who wait for it.
 
@@ -33,13 +44,18 @@ class Entry:
         self.lock = threading.RLock()
         self.waiters = Waiters()
         self.process: Process | None = None
-        self.pending_attach: tuple[socket, tuple[bool, bool, bool]] | None = None
+        self.pending_attach: PendingAttach | None = None
         self.generation = 0
         """Counts starts, so that a timer or an exit of an earlier run is recognised."""
 
     @property
     def id(self) -> str:
         return self.record.id
+
+    def take_pending_attach(self) -> PendingAttach | None:
+        """The stream of a client that attached before the start; it is passed on only once."""
+        taken, self.pending_attach = self.pending_attach, None
+        return taken
 
     def wait(self, condition: Condition) -> Future[WaitResult]:
         with self.lock:

@@ -1,0 +1,189 @@
+"""Making a container: checks, name, writable layer, mounts, record."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import time
+from contextlib import ExitStack
+
+import msgspec
+
+from wherry.engine.api import Created
+from wherry.engine.events import Events
+from wherry.engine.ids import new_id
+from wherry.engine.mounts import MountMaker, plan_mounts
+from wherry.engine.networking import requested_networks
+from wherry.engine.ports import port_requests
+from wherry.engine.records import Container, MountPoint
+from wherry.engine.restart import check_policy
+from wherry.engine.settings import EngineSettings
+from wherry.engine.signals import parse_signal
+from wherry.engine.spec import check_supported, merge_config
+from wherry.engine.table import ContainerTable
+from wherry.errors import InvalidArgument, NotFound
+from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
+from wherry.model.image import Platform
+from wherry.network.api import Networks
+from wherry.snapshot.api import Snapshotter
+from wherry.store.api import Image, Images
+from wherry.volume.api import Volumes
+
+LOG_DRIVERS = ("local", "json-file", "none")
+_DEFAULT_LOG_DRIVER = "local"
+_LOG_OPTIONS = ("max-size", "max-file", "compress")
+
+
+class Creator:
+    """Makes containers; after an error nothing of one is left."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        table: ContainerTable,
+        images: Images,
+        snapshots: Snapshotter,
+        volumes: Volumes,
+        networks: Networks,
+        events: Events,
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._images = images
+        self._snapshots = snapshots
+        self._volumes = volumes
+        self._networks = networks
+        self._events = events
+        self._mounts = MountMaker(volumes)
+
+    def create(
+        self,
+        name: str,
+        config: ContainerConfig,
+        host: HostConfig,
+        networking: NetworkingConfig,
+        platform: str,
+        host_ca: bool | None,
+    ) -> Created:
+        image = self._image(config.image, platform)
+        merged = merge_config(config, image.config.config)
+        warnings = self._check(merged, host, networking)
+        args = (*(merged.entrypoint or ()), *(merged.cmd or ()))
+        if not args:
+            raise InvalidArgument("no command specified")
+        networks = requested_networks(host, networking)
+        for network in networks:
+            self._networks.get(network)
+        plan = plan_mounts(merged, host, self._mounts_of)
+        container_id = new_id()
+        with ExitStack() as undo:
+            taken = self._table.reserve_name(name, container_id)
+            undo.callback(self._table.release_name, taken, container_id)
+            self._snapshots.prepare(container_id, image.chain_id)
+            undo.callback(self._snapshots.remove, container_id)
+            undo.callback(self._volumes.release, container_id)
+            mounts = self._mounts.make(plan, container_id)
+            self._fill_volumes(container_id, mounts)
+            undo.callback(shutil.rmtree, self._settings.container_dir(container_id), True)
+            os.makedirs(self._settings.container_dir(container_id), mode=0o710)
+            driver = host.log_config.type or _DEFAULT_LOG_DRIVER
+            record = Container(
+                id=container_id,
+                name=taken,
+                created_ns=time.time_ns(),
+                image_id=image.id,
+                image_name=config.image,
+                config=merged,
+                host=_with_defaults(host, driver),
+                networking=networks,
+                path=args[0],
+                args=tuple(args[1:]),
+                mounts=mounts,
+                log_driver=driver,
+                log_path=self._log_path(container_id, driver),
+                host_ca=self._settings.host_ca if host_ca is None else host_ca,
+            )
+            self._table.add(record)
+            undo.pop_all()
+        self._events.container("create", record)
+        return Created(id=container_id, warnings=warnings)
+
+    def _image(self, name: str, platform: str) -> Image:
+        if not name:
+            raise InvalidArgument("no image specified: give the name of an image to run")
+        image = self._images.get(name)
+        if platform and not _platform_fits(platform, image.config.platform):
+            raise NotFound(
+                f"image with reference {name} was found but its platform "
+                f"({image.config.platform}) does not match the specified platform ({platform})"
+            )
+        return image
+
+    def _check(
+        self, config: ContainerConfig, host: HostConfig, networking: NetworkingConfig
+    ) -> tuple[str, ...]:
+        check_policy(host.restart_policy, host.auto_remove)
+        check_log_config(host)
+        port_requests(config, host)
+        parse_signal(config.stop_signal or "")
+        if config.working_dir and not posixpath.isabs(config.working_dir):
+            raise InvalidArgument(
+                f"the working directory '{config.working_dir}' is invalid, it needs to be an "
+                "absolute path"
+            )
+        return tuple(check_supported(config, host))
+
+    def _mounts_of(self, ref: str) -> tuple[MountPoint, ...]:
+        return self._table.find(ref).record.mounts
+
+    def _fill_volumes(self, container_id: str, mounts: tuple[MountPoint, ...]) -> None:
+        to_fill = [m for m in mounts if m.type == "volume" and not m.no_copy]
+        if not to_fill:
+            return
+        root = self._snapshots.open_root(container_id)
+        try:
+            for mount in to_fill:
+                self._volumes.populate(mount.name, root, mount.destination)
+        finally:
+            os.close(root)
+
+    def _log_path(self, container_id: str, driver: str) -> str:
+        if driver == "none":
+            return ""
+        name = f"{container_id}-json.log" if driver == "json-file" else "container.log"
+        return os.path.join(self._settings.container_dir(container_id), name)
+
+
+def check_log_config(host: HostConfig) -> None:
+    """Refuse log drivers and options that do not exist here, by name."""
+    driver = host.log_config.type or _DEFAULT_LOG_DRIVER
+    if driver not in LOG_DRIVERS:
+        raise InvalidArgument(
+            f"logger: no log driver named '{driver}' is registered (there are: "
+            f"{', '.join(LOG_DRIVERS)})"
+        )
+    for option in host.log_config.config or {}:
+        if option not in _LOG_OPTIONS or driver == "none":
+            raise InvalidArgument(f"unknown log opt '{option}' for {driver} log driver")
+
+
+def _with_defaults(host: HostConfig, driver: str) -> HostConfig:
+    """The host part as inspect shows it: defaults that were chosen here are named."""
+    return msgspec.structs.replace(
+        host,
+        network_mode=host.network_mode or "default",
+        log_config=msgspec.structs.replace(host.log_config, type=driver),
+        shm_size=host.shm_size or 64 * 1024 * 1024,
+        ipc_mode=host.ipc_mode or "private",
+        cgroupns_mode=host.cgroupns_mode or ("host" if host.privileged else "private"),
+    )
+
+
+def _platform_fits(wanted: str, have: Platform) -> bool:
+    # Imported here, since few containers are made with --platform and the client is not small.
+    from wherry.registry.client import parse_platform
+
+    parsed = parse_platform(wanted)
+    same_variant = not have.variant or parsed.variant == have.variant
+    return same_variant and (parsed.os, parsed.architecture) == (have.os, have.architecture)

@@ -1,0 +1,37 @@
+"""The engine as a whole: its services, and their orderly end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wherry.engine.builds import Builds
+from wherry.engine.containers import Containers
+from wherry.engine.events import Events
+from wherry.engine.execs import Execs
+from wherry.engine.image_service import ImageService
+from wherry.engine.system import System
+from wherry.network.api import Networks
+from wherry.store.api import Images
+from wherry.volume.api import Volumes
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Implements ``engine.api.EngineApi``."""
+
+    containers: Containers
+    execs: Execs
+    images: ImageService
+    image_store: Images
+    networks: Networks
+    volumes: Volumes
+    events: Events
+    system: System
+    builds: Builds
+    closers: tuple[Callable[[], None], ...] = ()
+
+    def close(self) -> None:
+        """End the engine's own threads and helpers. Containers go on."""
+        for close in self.closers:
+            close()

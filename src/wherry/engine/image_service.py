@@ -1,0 +1,57 @@
+"""All that can be done with images: the library, registries, archives, base images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from wherry.bootstrap import Bootstrapper
+from wherry.engine.api import ProgressLine
+from wherry.engine.archives import ImageArchives
+from wherry.engine.images import ImageLibrary
+from wherry.engine.records import Credentials
+from wherry.engine.registries import Registries
+from wherry.store.api import Image
+
+Progress = Callable[[ProgressLine], None]
+
+
+@dataclass(frozen=True)
+class ImageService(ImageLibrary):
+    """Implements ``engine.api.ImageApi``."""
+
+    registries: Registries
+    archives: ImageArchives
+    bootstrapper: Bootstrapper
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str,
+        credentials: Credentials | None,
+        progress: Progress,
+    ) -> Image:
+        return self.registries.pull(
+            reference, platform=platform, credentials=credentials, progress=progress
+        )
+
+    def push(
+        self, reference: str, *, credentials: Credentials | None, progress: Progress
+    ) -> None:
+        self.registries.push(reference, credentials=credentials, progress=progress)
+
+    def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> None:
+        self.archives.save(names, output)
+
+    def load(self, archive: BinaryIO, progress: Progress) -> None:
+        self.archives.load(archive, progress)
+
+    def bootstrap(self, name: str, *, progress: Progress) -> Image:
+        image = self.bootstrapper.bootstrap(name, progress)
+        self.events.emit("image", "import", image.id, {"name": name})
+        return image
+
+    def bootstrap_names(self) -> tuple[tuple[str, str], ...]:
+        return tuple((recipe.name, recipe.description) for recipe in self.bootstrapper.list())

@@ -1,0 +1,174 @@
+"""From a container's record to a running process: network, name files, bundle, runtime.
+
+Used for containers and for the RUN steps of builds, which are containers without a table entry.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from wherry.cgroup.api import Cgroup, Cgroups
+from wherry.engine.bundle import BundleMaker
+from wherry.engine.networking import Connection, Networking
+from wherry.engine.records import Container
+from wherry.engine.settings import EngineSettings
+from wherry.engine.table import PendingAttach
+from wherry.errors import InvalidArgument, NotFound, WherryError
+from wherry.network.api import Endpoint, PublishedPort
+from wherry.runtime.api import LogSettings, Process, Runtime, StartRequest
+from wherry.snapshot.api import Snapshotter
+
+_DEFAULT_LOG_SIZE = {"local": 20 * 1024 * 1024, "json-file": 0}
+_DEFAULT_LOG_FILES = {"local": 5, "json-file": 1}
+
+
+@dataclass(frozen=True)
+class Launched:
+    process: Process
+    endpoints: dict[str, Endpoint]
+    ports: tuple[PublishedPort, ...]
+
+
+class Launcher:
+    """Starts what a record describes; after an error nothing of the start is left."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        runtime: Runtime,
+        cgroups: Cgroups,
+        snapshots: Snapshotter,
+        networking: Networking,
+        bundles: BundleMaker,
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._cgroups = cgroups
+        self._snapshots = snapshots
+        self._networking = networking
+        self._bundles = bundles
+
+    def launch(
+        self, record: Container, attach: PendingAttach | None, *, snapshot: str = ""
+    ) -> Launched:
+        """Start a container on its own snapshot (``snapshot`` names another one)."""
+        key = snapshot or record.id
+        with ExitStack() as undo:
+            if attach:
+                # The monitor has its own copy; ours would keep the stream open for ever.
+                undo.callback(attach.stream.close)
+            runtime_dir = self._settings.runtime_dir(record.id)
+            undo.callback(shutil.rmtree, runtime_dir, True)
+            connection = self._networking.connect(record)
+            undo.callback(self._networking.disconnect, connection.endpoints.values())
+            try:
+                bundle = self._bundles.write(record, connection, key)
+                request = self._request(record, bundle, key, attach)
+                process = self._runtime.start(request, _descriptors(attach, connection))
+            finally:
+                connection.close()
+            undo.pop_all()
+        if attach:
+            attach.stream.close()
+        return Launched(process, connection.endpoints, connection.ports)
+
+    def _request(
+        self, record: Container, bundle: str, key: str, attach: PendingAttach | None
+    ) -> StartRequest:
+        state_dir = os.path.join(self._settings.runtime_dir(record.id), "state")
+        os.makedirs(state_dir, mode=0o700)
+        streams = (attach.stdin, attach.stdout, attach.stderr) if attach else (False, True, True)
+        return StartRequest(
+            id=record.id,
+            bundle=bundle,
+            state_dir=state_dir,
+            rootfs=self._snapshots.mounts(key),
+            log=log_settings(record),
+            open_stdin=record.config.open_stdin,
+            stdin_once=record.config.stdin_once,
+            console_size=_console_size(record),
+            attach=attach is not None,
+            attach_streams=streams,
+            netns=record.host.network_mode != "host",
+        )
+
+    def cgroup_path(self, record: Container) -> str:
+        parent = record.host.cgroup_parent or self._settings.cgroup_root
+        return os.path.join(parent, record.id)
+
+    def cgroup(self, record: Container) -> Cgroup:
+        return self._cgroups.open(self.cgroup_path(record))
+
+    def release(self, record: Container) -> None:
+        """Give back what a run that has ended had."""
+        self._networking.disconnect(record.endpoints.values())
+        shutil.rmtree(self._settings.runtime_dir(record.id), ignore_errors=True)
+
+    def clean_up(self, record: Container) -> None:
+        """Kill and remove what a monitor that died could not: the processes and their group."""
+        self._remove_cgroup(self.cgroup_path(record))
+
+    def drop_strangers(self, ids: Iterable[str]) -> None:
+        """The same for containers of which only the id is known."""
+        for container_id in ids:
+            self._remove_cgroup(os.path.join(self._settings.cgroup_root, container_id))
+            shutil.rmtree(self._settings.runtime_dir(container_id), ignore_errors=True)
+
+    def _remove_cgroup(self, path: str) -> None:
+        with suppress(NotFound, WherryError):
+            group = self._cgroups.open(path)
+            group.kill()
+            group.remove()
+
+    def forget(self, container_id: str) -> None:
+        """Drop what is remembered of a container that is removed."""
+        self._bundles.forget(container_id)
+        shutil.rmtree(self._settings.runtime_dir(container_id), ignore_errors=True)
+
+
+def _descriptors(attach: PendingAttach | None, connection: Connection) -> list[int]:
+    """The descriptors of a start, in the order the runtime's seam names."""
+    descriptors = [attach.stream.fileno()] if attach else []
+    if connection.netns_fd is not None:
+        descriptors.append(connection.netns_fd)
+    return [*descriptors, *connection.sockets]
+
+
+def _console_size(record: Container) -> tuple[int, int] | None:
+    size = record.host.console_size
+    return size if size and any(size) else None
+
+
+def log_settings(record: Container) -> LogSettings:
+    """Where the monitor writes; sizes as Docker's options name them (``10m``, ``3``)."""
+    options = record.host.log_config.config or {}
+    driver = record.log_driver
+    size = options.get("max-size")
+    return LogSettings(
+        driver=driver,
+        path=record.log_path,
+        max_size=parse_size(size) if size else _DEFAULT_LOG_SIZE.get(driver, 0),
+        max_files=int(options.get("max-file") or _DEFAULT_LOG_FILES.get(driver, 1)),
+        compress=options.get("compress", "true" if driver == "local" else "false") == "true",
+    )
+
+
+_SUFFIXES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+def parse_size(text: str) -> int:
+    """``20m`` in bytes; -1 (no limit) gives 0. InvalidArgument."""
+    if text == "-1":
+        return 0
+    lowered = text.strip().lower().removesuffix("b")
+    digits = lowered.rstrip("kmgt")
+    suffix = lowered[len(digits) :]
+    if not digits.isdigit() or suffix not in _SUFFIXES:
+        raise InvalidArgument(f"invalid size: '{text}'")
+    return int(digits) * _SUFFIXES[suffix]
+
+

@@ -1,0 +1,317 @@
+"""The life of a container: start, end, stop, kill, pause, restart, removal.
+
+One lock for each container (``Entry.lock``) serialises what changes it. It is never held while
+waiting for a process to end, because the end is recorded under the same lock, by a worker thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+
+from wherry.cgroup.api import Cgroups
+from wherry.engine.events import Events
+from wherry.engine.launch import Launcher
+from wherry.engine.records import Container, State, WaitResult
+from wherry.engine.restart import Timers, next_delay, should_restart
+from wherry.engine.signals import parse_signal
+from wherry.engine.table import ContainerTable, Entry
+from wherry.engine.workers import Workers
+from wherry.errors import Conflict, NotModified, WherryError
+from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExitStatus, Process
+
+_LOG = logging.getLogger(__name__)
+_STOP_SECONDS = 10
+_KILL_SECONDS = 30
+
+
+@dataclass
+class _Restart:
+    """A restart that is waiting for its time."""
+
+    delay: float = 0.0
+    cancel: Callable[[], None] = field(default=lambda: None)
+
+
+class Lifecycle:
+    """Moves containers from state to state."""
+
+    def __init__(
+        self,
+        table: ContainerTable,
+        launcher: Launcher,
+        cgroups: Cgroups,
+        events: Events,
+        workers: Workers,
+        timers: Timers,
+    ) -> None:
+        self._table = table
+        self._launcher = launcher
+        self._cgroups = cgroups
+        self._events = events
+        self._workers = workers
+        self._timers = timers
+        self._restarts: dict[str, _Restart] = {}
+        self.remove_after_exit: Callable[[Entry], None] = lambda entry: None
+        """Set by the wiring: removes an ``AutoRemove`` container."""
+        self.after_start: Callable[[Entry], None] = lambda entry: None
+        self.after_exit: Callable[[Entry], None] = lambda entry: None
+        """Set by the wiring: health checks begin and end with the process."""
+
+    # --- start -----------------------------------------------------------------------------
+
+    def start(self, entry: Entry) -> None:
+        """Start a container that does not run. NotModified, Conflict; see ContainerApi.start."""
+        with entry.lock:
+            state = entry.record.state
+            if state.status == "paused":
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if state.status == "running":
+                raise NotModified("container is already running")
+            if state.status in ("removing", "dead"):
+                raise Conflict("container is marked for removal and cannot be started")
+            self._cancel_restart(entry)
+            entry.generation += 1
+            record = msgspec.structs.replace(entry.record, stopped_by_user=False)
+            self._launch(entry, record)
+
+    def _launch(self, entry: Entry, record: Container) -> None:
+        try:
+            launched = self._launcher.launch(record, entry.take_pending_attach())
+        except Exception as error:
+            self._start_failed(entry, record, error)
+            raise
+        entry.process = launched.process
+        state = State(
+            status="running", pid=launched.process.pid, started_ns=time.time_ns(), health=None
+        )
+        self._table.save(
+            entry,
+            msgspec.structs.replace(
+                record,
+                state=state,
+                endpoints=launched.endpoints,
+                ports=launched.ports,
+                created_mountpoints=_union(
+                    record.created_mountpoints, launched.process.created_mountpoints
+                ),
+            ),
+        )
+        self._events.container("start", entry.record)
+        self.after_start(entry)
+        self.watch(entry, launched.process)
+
+    def _start_failed(self, entry: Entry, record: Container, error: Exception) -> None:
+        code = {CommandNotFound: 127, CommandNotExecutable: 126}.get(type(error), 128)
+        state = msgspec.structs.replace(
+            record.state,
+            status="created" if not record.state.started_ns else "exited",
+            exit_code=code,
+            error=str(error),
+            pid=0,
+        )
+        self._table.save(entry, msgspec.structs.replace(record, state=state))
+        entry.waiters.exited(WaitResult(exit_code=code, error=str(error)), restarting=False)
+        if record.host.auto_remove:
+            self._workers.submit(lambda: self.remove_after_exit(entry))
+
+    def watch(self, entry: Entry, process: Process) -> None:
+        """Take notice of the end of a process that was started or adopted."""
+        generation = entry.generation
+
+        def ended(status: ExitStatus) -> None:
+            self._workers.submit(lambda: self._ended(entry, generation, status))
+
+        process.on_exit(ended)
+
+    # --- end -------------------------------------------------------------------------------
+
+    def _ended(self, entry: Entry, generation: int, status: ExitStatus) -> None:
+        with entry.lock:
+            if entry.generation != generation or entry.process is None:
+                return
+            entry.process.close()
+            entry.process = None
+            self.record_exit(entry, status)
+        if entry.record.host.auto_remove and entry.record.state.status == "exited":
+            self.remove_after_exit(entry)
+
+    def record_exit(self, entry: Entry, status: ExitStatus) -> None:
+        """Write down that a container ended, free what it had, and decide what follows.
+
+        Called under the entry's lock.
+        """
+        self.after_exit(entry)
+        record = entry.record
+        ran_ns = max(0, status.finished_ns - record.state.started_ns)
+        again = should_restart(record, status.code)
+        state = msgspec.structs.replace(
+            record.state,
+            status="restarting" if again else "exited",
+            pid=0,
+            exit_code=status.code,
+            oom_killed=status.oom_killed,
+            finished_ns=status.finished_ns,
+            error="",
+        )
+        # The ports are free before anybody learns that the container has ended.
+        self._launcher.release(record)
+        ended = msgspec.structs.replace(record, state=state, endpoints={}, ports=())
+        self._table.save(entry, ended)
+        if status.oom_killed:
+            self._events.container("oom", ended)
+        seconds = str(ran_ns // 10**9)
+        self._events.container("die", ended, exitCode=str(status.code), execDuration=seconds)
+        result = WaitResult(exit_code=status.code)
+        entry.waiters.exited(result, restarting=again)
+        if again:
+            self._schedule_restart(entry, ran_ns)
+        else:
+            self._restarts.pop(entry.id, None)
+
+    def _schedule_restart(self, entry: Entry, ran_ns: int) -> None:
+        restart = self._restarts.setdefault(entry.id, _Restart())
+        restart.delay = next_delay(restart.delay, ran_ns)
+        generation = entry.generation
+        restart.cancel = self._timers.after(
+            restart.delay, lambda: self._workers.submit(lambda: self._again(entry, generation))
+        )
+
+    def _again(self, entry: Entry, generation: int) -> None:
+        with entry.lock:
+            record = entry.record
+            if entry.generation != generation or record.state.status != "restarting":
+                return
+            entry.generation += 1
+            record = msgspec.structs.replace(record, restart_count=record.restart_count + 1)
+            try:
+                self._launch(entry, record)
+            except WherryError as error:
+                _LOG.warning("container %s could not be restarted: %s", record.name, error)
+
+    def _cancel_restart(self, entry: Entry) -> None:
+        restart = self._restarts.pop(entry.id, None)
+        if restart:
+            restart.cancel()
+
+    # --- stop, kill ------------------------------------------------------------------------
+
+    def stop(self, entry: Entry, timeout: int | None, signal_name: str) -> None:
+        """Ask, wait, kill. Blocks until the end is recorded; NotModified if it does not run."""
+        record = entry.record
+        number = parse_signal(signal_name or record.config.stop_signal or "", signal.SIGTERM)
+        if timeout is None:
+            timeout = record.config.stop_timeout
+        seconds = _STOP_SECONDS if timeout is None else timeout
+        ended = self._signal_to_end(entry, number)
+        if ended is None:
+            return
+        if not _within(ended, None if seconds < 0 else seconds):
+            self._signal_if_running(entry, signal.SIGKILL)
+            if not _within(ended, _KILL_SECONDS):
+                raise Conflict(f"container {record.name} did not end after SIGKILL")
+        self._events.container("stop", entry.record)
+
+    def _signal_to_end(self, entry: Entry, number: int) -> Future[WaitResult] | None:
+        """Send the first signal of a stop; None if a pending restart was all there was to end."""
+        with entry.lock:
+            state = entry.record.state
+            if not state.running:
+                raise NotModified("container is already stopped")
+            record = msgspec.structs.replace(entry.record, stopped_by_user=True)
+            self._table.save(entry, record)
+            if state.status == "restarting":
+                self._end_restarting(entry)
+                return None
+            ended = entry.waiters.add("not-running")
+            self._thaw(entry)
+            self._signal_if_running(entry, number)
+            self._events.container("kill", record, signal=str(number))
+            return ended
+
+    def _end_restarting(self, entry: Entry) -> None:
+        self._cancel_restart(entry)
+        entry.generation += 1
+        state = msgspec.structs.replace(entry.record.state, status="exited")
+        self._table.set_state(entry, state)
+        entry.waiters.exited(WaitResult(exit_code=state.exit_code), restarting=False)
+
+    def _thaw(self, entry: Entry) -> None:
+        if entry.record.state.status == "paused":
+            self._cgroups.open(self._launcher.cgroup_path(entry.record)).thaw()
+            state = msgspec.structs.replace(entry.record.state, status="running")
+            self._table.set_state(entry, state)
+
+    def _signal_if_running(self, entry: Entry, number: int) -> None:
+        process = entry.process
+        if process:
+            # It may end between the look and the signal, which is what was wanted.
+            with suppress(Conflict):
+                process.signal(number)
+
+    def kill(self, entry: Entry, signal_name: str) -> None:
+        """Send one signal. Conflict if the container does not run."""
+        number = parse_signal(signal_name, signal.SIGKILL)
+        with entry.lock:
+            record = entry.record
+            if record.state.status == "restarting" or entry.process is None:
+                raise Conflict(
+                    f"cannot kill container: {record.name}: container {record.id} is not running"
+                )
+            if _ends_for_good(record, number):
+                self._table.save(entry, msgspec.structs.replace(record, stopped_by_user=True))
+            entry.process.signal(number)
+            if number == signal.SIGKILL:
+                self._thaw(entry)
+            self._events.container("kill", entry.record, signal=str(number))
+
+    def end_now(self, entry: Entry) -> None:
+        """SIGKILL and wait, for a forced removal. Does nothing if the container does not run."""
+        with suppress(NotModified):
+            ended = self._signal_to_end(entry, signal.SIGKILL)
+            if ended is not None and not _within(ended, _KILL_SECONDS):
+                raise Conflict(f"container {entry.record.name} did not end after SIGKILL")
+
+    # --- pause -----------------------------------------------------------------------------
+
+    def pause(self, entry: Entry) -> None:
+        with entry.lock:
+            record = entry.record
+            if record.state.status == "paused":
+                raise Conflict(f"Container {record.id} is already paused")
+            if record.state.status != "running":
+                raise Conflict(f"Container {record.id} is not running")
+            self._cgroups.open(self._launcher.cgroup_path(record)).freeze()
+            self._table.set_state(entry, msgspec.structs.replace(record.state, status="paused"))
+            self._events.container("pause", entry.record)
+
+    def unpause(self, entry: Entry) -> None:
+        with entry.lock:
+            if entry.record.state.status != "paused":
+                raise Conflict(f"Container {entry.record.id} is not paused")
+            self._thaw(entry)
+            self._events.container("unpause", entry.record)
+
+
+def _union(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*old, *new)))
+
+
+def _within(future: Future[WaitResult], seconds: float | None) -> bool:
+    try:
+        future.result(seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _ends_for_good(record: Container, number: int) -> bool:
+    """Docker counts a kill with the stop signal or SIGKILL as the user's wish to stop."""
+    return number in (signal.SIGKILL, parse_signal(record.config.stop_signal or ""))

@@ -1,0 +1,110 @@
+"""Taking up, at the engine's start, what an earlier engine process left.
+
+Containers that run are adopted; those that ended meanwhile get their exit code from the record
+that their monitor wrote; those of before a reboot, of which nothing is known, are marked as ended.
+Then the networks drop what belongs to nobody, and containers whose policy says so are started.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+
+from wherry.engine.launch import Launcher
+from wherry.engine.lifecycle import Lifecycle
+from wherry.engine.records import Container
+from wherry.engine.restart import starts_with_engine
+from wherry.engine.settings import EngineSettings
+from wherry.engine.table import ContainerTable, Entry
+from wherry.errors import WherryError
+from wherry.network.api import Endpoint, Networks
+from wherry.runtime.api import ExitStatus, Runtime
+
+_LOG = logging.getLogger(__name__)
+_UNKNOWN_EXIT = 255
+"""The exit code of a container of whose end nothing is known, as Docker reports it."""
+
+
+def reconcile(
+    settings: EngineSettings,
+    table: ContainerTable,
+    runtime: Runtime,
+    lifecycle: Lifecycle,
+    launcher: Launcher,
+    networks: Networks,
+) -> None:
+    """Bring records and reality together. Called once, before the first request."""
+    to_start = [e for e in table if not _was_running(e) and starts_with_engine(e.record)]
+    ended: list[tuple[Entry, ExitStatus]] = []
+    for entry in table:
+        if _was_running(entry):
+            status = _adopt(settings, runtime, lifecycle, entry)
+            if status is not None:
+                ended.append((entry, status))
+    networks.reconcile(_live_endpoints(table))
+    for entry, status in ended:
+        with entry.lock:
+            launcher.clean_up(entry.record)
+            lifecycle.record_exit(entry, status)
+    _drop_strangers(settings, table, launcher)
+    for entry in to_start:
+        _start(lifecycle, entry)
+
+
+def _was_running(entry: Entry) -> bool:
+    return entry.record.state.running
+
+
+def _adopt(
+    settings: EngineSettings, runtime: Runtime, lifecycle: Lifecycle, entry: Entry
+) -> ExitStatus | None:
+    """Take up a container; how it ended if it did."""
+    state_dir = os.path.join(settings.runtime_dir(entry.id), "state")
+    found = runtime.adopt(state_dir)
+    if found is None or entry.record.state.status == "restarting":
+        return ExitStatus(code=_exit_code(entry.record), finished_ns=time.time_ns())
+    if isinstance(found, ExitStatus):
+        return found
+    entry.process = found
+    entry.generation += 1
+    lifecycle.watch(entry, found)
+    lifecycle.after_start(entry)
+    return None
+
+
+def _exit_code(record: Container) -> int:
+    waiting = record.state.status == "restarting"
+    return record.state.exit_code if waiting else _UNKNOWN_EXIT
+
+
+def _live_endpoints(table: ContainerTable) -> list[Endpoint]:
+    records = [entry.record for entry in table if entry.process is not None]
+    return [endpoint for record in records for endpoint in record.endpoints.values()]
+
+
+def _drop_strangers(
+    settings: EngineSettings, table: ContainerTable, launcher: Launcher
+) -> None:
+    """Directories and cgroups of containers that are not in the table: half-made ones."""
+    known = {entry.id for entry in table}
+    launcher.drop_strangers(_names(settings.runtime_dir("")) - known)
+    for name in _names(settings.container_dir("")) - known:
+        shutil.rmtree(settings.container_dir(name), ignore_errors=True)
+
+
+def _names(directory: str) -> set[str]:
+    try:
+        return set(os.listdir(directory))
+    except FileNotFoundError:
+        return set()
+
+
+def _start(lifecycle: Lifecycle, entry: Entry) -> None:
+    try:
+        lifecycle.start(entry)
+    except WherryError as error:
+        _LOG.warning("container %s could not be started: %s", entry.record.name, error)
+
+

@@ -1,0 +1,96 @@
+"""Pull and push, in the terms of the engine's API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from wherry import __version__
+from wherry.engine.api import ProgressLine
+from wherry.engine.events import Events
+from wherry.engine.records import Credentials
+from wherry.model.reference import parse_reference
+from wherry.registry import api as registry
+from wherry.registry.api import RegistrySettings
+from wherry.store.api import Blobs, Image, Images
+
+if TYPE_CHECKING:
+    from wherry.registry.client import RegistryClient
+
+Progress = Callable[[ProgressLine], None]
+
+
+class Registries:
+    """Moves images between this machine and registries. Each call takes long."""
+
+    def __init__(
+        self, settings: RegistrySettings, images: Images, blobs: Blobs, events: Events
+    ) -> None:
+        self._settings = settings
+        self._images = images
+        self._blobs = blobs
+        self._events = events
+
+    @cached_property
+    def _client(self) -> RegistryClient:
+        # Imported with the first transfer: most engine starts never make one.
+        from wherry.registry.client import RegistryClient
+
+        return RegistryClient(self._settings, f"wherry/{__version__}")
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str,
+        credentials: Credentials | None,
+        progress: Progress,
+    ) -> Image:
+        from wherry.registry.client import parse_platform
+
+        name = parse_reference(reference).tagged()
+        progress({"status": f"Pulling from {name.path}", "id": name.tag or str(name.digest)})
+        pulled = self._client.pull(
+            name,
+            images=self._images,
+            blobs=self._blobs,
+            progress=registry.serialised(lambda s: progress(registry.progress_line(s))),
+            platform=parse_platform(platform) if platform else None,
+            credentials=_convert(credentials),
+        )
+        progress({"status": f"Digest: {pulled.digest}"})
+        how = "Image is up to date for" if pulled.up_to_date else "Downloaded newer image for"
+        progress({"status": f"Status: {how} {name.familiar}"})
+        self._events.emit("image", "pull", name.familiar, {"name": name.familiar_repository})
+        return pulled.image
+
+    def push(
+        self, reference: str, *, credentials: Credentials | None, progress: Progress
+    ) -> None:
+        name = parse_reference(reference).tagged()
+        image = self._images.get(str(name))
+        progress({"status": f"The push refers to repository [{name.repository}]"})
+        pushed = self._client.push(
+            name,
+            image,
+            images=self._images,
+            blobs=self._blobs,
+            progress=registry.serialised(lambda s: progress(registry.progress_line(s))),
+            credentials=_convert(credentials),
+        )
+        progress({"status": f"{name.tag}: digest: {pushed.digest} size: {pushed.size}"})
+        aux = {"Tag": name.tag, "Digest": pushed.digest, "Size": pushed.size}
+        progress({"progressDetail": {}, "aux": aux})
+        self._events.emit("image", "push", name.familiar, {"name": name.familiar_repository})
+
+
+def _convert(credentials: Credentials | None) -> registry.Credentials | None:
+    if credentials is None:
+        return None
+    return registry.Credentials(
+        username=credentials.username,
+        password=credentials.password,
+        identity_token=credentials.identity_token,
+        registry_token=credentials.registry_token,
+    )
