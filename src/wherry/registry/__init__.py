@@ -1,1 +1,1 @@
-"""The OCI Distribution API: client, authentication. Knows nothing of the daemon."""
+"""Images over the network: a client of the OCI Distribution API. Knows nothing of the daemon."""
