@@ -48,6 +48,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
 class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
     container_id: str
+    container_name: str = ""  # for messages
     ipv4: str = ""
     ipv6: str = ""
     mac: str = ""
@@ -60,6 +61,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     network_id: str
     network_name: str
     container_id: str
+    container_name: str = ""  # for messages, as it was when the endpoint was made
     mac: str
     ipv4: str
     ipv4_prefix: int

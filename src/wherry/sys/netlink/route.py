@@ -40,7 +40,7 @@ _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFA_F_NODAD = 0x02
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
 
 _IFINFOMSG = struct.Struct("=BxHiII")
@@ -62,8 +62,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of any table; ``destination`` None is the default route."""
+    """A unicast route of any table; ``destination`` None is a default route."""
 
+    version: int  # 4 or 6
     destination: Prefix | None
     interface: int  # index, 0 if it has none or several
 
@@ -161,6 +162,11 @@ class RouteConnection:
         return _parse_link(
             self._connection.call(up, Message(_RTM_GETLINK, _link_header() + named))[0]
         )
+
+    def set_master(self, name: str, master: int) -> None:
+        """Join a link to a bridge."""
+        payload = _link_header() + text(_IFLA_IFNAME, name) + u32(_IFLA_MASTER, master)
+        self._connection.call(Message(_RTM_NEWLINK, payload))
 
     def configure(
         self, index: int, interfaces: Sequence[Interface], gateways: Sequence[Address]
@@ -293,11 +299,12 @@ def _parse_address(payload: bytes) -> tuple[int, Interface] | None:
 
 
 def _parse_route(payload: bytes) -> Route | None:
-    _, prefix, _, _, _, _, _, kind, _ = _RTMSG.unpack_from(payload)
+    family, prefix, _, _, _, _, _, kind, _ = _RTMSG.unpack_from(payload)
     if kind != _RTN_UNICAST:
         return None
     found = attributes(payload[_RTMSG.size :])
     destination = None
     if prefix and _RTA_DST in found:
         destination = ipaddress.ip_network((found[_RTA_DST], prefix), strict=False)
-    return Route(destination, _number(found, _RTA_OIF))
+    version = 4 if family == socket.AF_INET else 6
+    return Route(version, destination, _number(found, _RTA_OIF))

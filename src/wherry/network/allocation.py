@@ -1,0 +1,98 @@
+"""Gives endpoints their addresses, within a transaction of the database."""
+
+from __future__ import annotations
+
+from wherry.errors import Conflict, InvalidArgument, ResourceExhausted
+from wherry.network.api import Endpoint, EndpointRequest, Network, Subnet
+from wherry.network.definition import BRIDGE
+from wherry.network.ipam import AddressRange
+from wherry.network.naming import HostNames, mac_of, new_id, parse_mac, random_mac
+from wherry.network.records import Records
+from wherry.network.subnets import of_version, parse_address, parse_prefix
+
+
+class AddressTaken(Conflict):
+    """An address that was asked for belongs to another endpoint."""
+
+    def __init__(self, address: str, network: str, *, leaving: bool) -> None:
+        super().__init__(f"Address already in use: {address} in network {network}")
+        self.leaving = leaving
+
+
+class Allocator:
+    """Makes endpoints. An address belongs to one endpoint until that one's link is gone."""
+
+    def __init__(self, records: Records, names: HostNames) -> None:
+        self._records = records
+        self._names = names
+
+    def lease(self, network: Network, request: EndpointRequest, interface: str) -> Endpoint:
+        """Record an endpoint with its addresses; nothing of it exists yet.
+
+        InvalidArgument, AddressTaken, ResourceExhausted if the network is full.
+        """
+        if network.name == BRIDGE and (request.ipv4 or request.ipv6):
+            raise InvalidArgument(
+                "user specified IP address is supported on user defined networks only"
+            )
+        return self._records.add_endpoint(lambda: self._make(network, request, interface))
+
+    def _make(self, network: Network, request: EndpointRequest, interface: str) -> Endpoint:
+        ipv4, prefix4, gateway4 = self._address(network, 4, request.ipv4)
+        ipv6, prefix6, gateway6 = self._address(network, 6, request.ipv6)
+        identity = new_id()
+        return Endpoint(
+            id=identity,
+            network_id=network.id,
+            network_name=network.name,
+            container_id=request.container_id,
+            container_name=request.container_name,
+            mac=_mac(request.mac, ipv4),
+            ipv4=ipv4,
+            ipv4_prefix=prefix4,
+            gateway=gateway4,
+            ipv6=ipv6,
+            ipv6_prefix=prefix6,
+            ipv6_gateway=gateway6,
+            interface=interface,
+            host_interface=self._names.port(identity),
+        )
+
+    def _address(self, network: Network, version: int, wanted: str) -> tuple[str, int, str]:
+        """Address, prefix length and gateway; empty if the network lacks the address family."""
+        subnet = of_version(network.subnets, version)
+        if subnet is None:
+            if wanted:
+                raise InvalidArgument(
+                    f"invalid address {wanted}: network {network.name} has no IPv{version} subnet"
+                )
+            return "", 0, ""
+        found = self._static(network, subnet, wanted) if wanted else self._next(network, subnet)
+        gateway = "" if network.internal else subnet.gateway
+        return found, parse_prefix(subnet.subnet).prefixlen, gateway
+
+    def _static(self, network: Network, subnet: Subnet, wanted: str) -> str:
+        address = AddressRange.of(subnet).check_static(wanted)
+        if holder := self._records.lease_holder(network.id, address):
+            raise AddressTaken(address, network.name, leaving=holder[1])
+        return address
+
+    def _next(self, network: Network, subnet: Subnet) -> str:
+        last = self._records.cursor(network.id, subnet.subnet)
+        found = AddressRange.of(subnet).next_free(
+            int(parse_address(last)) if last else -1,
+            lambda address: self._records.is_leased(network.id, address),
+        )
+        if found is None:
+            raise ResourceExhausted(
+                f"no available addresses on this network's address pools: {network.name} "
+                f"({network.id}) has none left in {subnet.ip_range or subnet.subnet}"
+            )
+        self._records.set_cursor(network.id, subnet.subnet, found)
+        return found
+
+
+def _mac(wanted: str, ipv4: str) -> str:
+    if wanted:
+        return parse_mac(wanted)
+    return mac_of(ipv4) if ipv4 else random_mac()

@@ -1,0 +1,255 @@
+"""The networks of an engine: bridges with address translation (docs/formats/network.md)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+
+from wherry.errors import Conflict, NotSupported, PermissionDenied
+from wherry.network import names as name_files
+from wherry.network.api import (
+    Endpoint,
+    EndpointRequest,
+    Network,
+    NetworkRequest,
+    PortRequest,
+    Publication,
+    Sandbox,
+)
+from wherry.network.catalog import Catalog
+from wherry.network.config import DEFAULTS, NetworkDefaults
+from wherry.network.definition import PREDEFINED, parse_options, policy_of
+from wherry.network.endpoints import Endpoints
+from wherry.network.firewall import Firewall, FirewallState
+from wherry.network.friendly import ForeignRules
+from wherry.network.links import Links, occupied
+from wherry.network.naming import HostNames
+from wherry.network.publishing import Publisher
+from wherry.network.records import Records
+from wherry.network.sandbox import NetnsSandbox, SandboxPool, open_sandbox
+from wherry.network.subnets import Prefix
+from wherry.store.database import Database
+from wherry.sys.netlink.route import RouteConnection
+
+log = logging.getLogger(__name__)
+
+
+class BridgeNetworks:
+    """Implements :class:`wherry.network.api.Networks`, in the network namespace of the thread
+    that makes it; the threads that call it must be in the same one."""
+
+    def __init__(self, db: Database, instance: str, defaults: NetworkDefaults = DEFAULTS) -> None:
+        """Take up the networks of the database, and make what the kernel lacks of them.
+
+        ``instance`` (1 to 6 small letters or digits) tells this engine's names on the host from
+        those of other engines. NotSupported names what this machine lacks.
+        """
+        self._names = HostNames(instance)
+        self._defaults = defaults
+        self._records = Records(db)
+        self._route = _open_route()
+        self._links = Links(self._route, defaults.mtu)
+        self._catalog = Catalog(self._records, self._names, defaults, self._occupied)
+        self._firewall = Firewall(self._names.table, self._firewall_state)
+        self._foreign = ForeignRules(self._names.table)
+        self._endpoints = Endpoints(self._records, self._links, self._names)
+        self._publisher = Publisher(self._records, self._firewall)
+        self._changing = threading.RLock()
+        self._closed = False
+        self._start()
+        self._pool = SandboxPool(on_refill=self._accept_elsewhere)
+
+    def _start(self) -> None:
+        self._renew_default()
+        self._catalog.ensure_predefined()
+        for network in self._catalog.bridges():
+            self._links.ensure_bridge(network)
+        self._firewall.install()
+        self._accept_elsewhere()
+
+    def _renew_default(self) -> None:
+        """Make the default bridge anew if the engine's settings of it have changed."""
+        network = self._catalog.outdated_default()
+        if network and not self._records.endpoints(network.id):
+            self._records.remove_endpoints(one.id for one in self._records.leaving())
+            self._links.remove(network.interface)
+            self._catalog.forget(network)
+
+    def _occupied(self) -> list[Prefix]:
+        """What a chosen subnet must keep clear of: the host's routes, and its nameservers."""
+        try:
+            with open(name_files.HOST_RESOLV_CONF) as file:
+                settings = name_files.parse_resolv_conf(file.read())
+        except OSError:
+            settings = name_files.ResolverSettings()
+        return [*occupied(self._route), *name_files.server_prefixes(settings)]
+
+    def _firewall_state(self) -> FirewallState:
+        return FirewallState(
+            bridges=[policy_of(network) for network in self._catalog.bridges()],
+            ports=self._records.ports(),
+        )
+
+    def _accept_elsewhere(self) -> None:
+        """Called often, since other engines may come and set their policy at any time."""
+        try:
+            self._foreign.sync([network.interface for network in self._catalog.bridges()])
+        except OSError as error:
+            log.warning("cannot add to the rules of iptables: %s", error)
+
+    # Networks
+
+    def create(self, request: NetworkRequest) -> Network:
+        with self._changing:
+            network = self._catalog.define(request)
+            try:
+                if self._links.exists(network.interface):
+                    raise Conflict(
+                        f"cannot create network {network.name}: the interface "
+                        f"{network.interface} exists already"
+                    )
+                self._links.ensure_bridge(network)
+            except Conflict:
+                self._catalog.forget(network)
+                raise
+            except BaseException:
+                self._links.remove(network.interface)
+                self._catalog.forget(network)
+                raise
+            self._firewall.add_bridge(policy_of(network))
+            self._accept_elsewhere()
+        return network
+
+    def get(self, name_or_id: str) -> Network:
+        return self._catalog.find(name_or_id)
+
+    def list(self) -> tuple[Network, ...]:
+        return self._catalog.all()
+
+    def remove(self, name_or_id: str) -> None:
+        with self._changing:
+            network = self._catalog.find(name_or_id)
+            if network.name in PREDEFINED:
+                raise PermissionDenied(
+                    f"{network.name} is a pre-defined network and cannot be removed"
+                )
+            self._endpoints.drain()
+            if self._records.endpoints(network.id):
+                raise Conflict(
+                    f"error while removing network: network {network.name} id {network.id} has "
+                    "active endpoints"
+                )
+            self._catalog.forget(network)
+            self._firewall.remove_bridge(policy_of(network))
+            self._links.remove(network.interface)
+            self._accept_elsewhere()
+
+    # Sandboxes and endpoints
+
+    def new_sandbox(self) -> NetnsSandbox:
+        return self._pool.take()
+
+    def open_sandbox(self, pid: int) -> NetnsSandbox:
+        return open_sandbox(pid)
+
+    def connect(self, network: str, sandbox: Sandbox, request: EndpointRequest) -> Endpoint:
+        found = self._catalog.find(network)
+        if isinstance(sandbox, NetnsSandbox):
+            return self._endpoints.connect(found, sandbox, request)
+        own = NetnsSandbox(os.dup(sandbox.netns_fd))
+        try:
+            return self._endpoints.connect(found, own, request)
+        finally:
+            own.close()
+
+    def disconnect(self, endpoint: Endpoint) -> None:
+        """The link goes in the background (:meth:`drain`); its addresses stay leased until then."""
+        self._publisher.unpublish(endpoint)
+        self._endpoints.disconnect(endpoint)
+
+    def endpoints(self, network: str) -> tuple[Endpoint, ...]:
+        return tuple(self._records.endpoints(self._catalog.find(network).id))
+
+    def drain(self) -> None:
+        """Wait until everything of disconnected endpoints is gone from the kernel."""
+        self._endpoints.drain()
+
+    # Ports
+
+    def publish(self, endpoint: Endpoint, ports: Sequence[PortRequest]) -> Publication:
+        """Ports of an internal network are not published: nobody could reach them."""
+        network = self._catalog.find(endpoint.network_id)
+        if network.internal:
+            return Publication(ports=(), sockets=())
+        bind_address = parse_options(network.options).bind_address
+        return self._publisher.publish(endpoint, ports, bind_address or self._defaults.bind_address)
+
+    def unpublish(self, endpoint: Endpoint) -> None:
+        self._publisher.unpublish(endpoint)
+
+    # The engine's life
+
+    def reconcile(self, live: Sequence[Endpoint]) -> None:
+        with self._changing:
+            self._endpoints.drain()
+            self._keep_only(live)
+            for name in set(self._links.bridges(self._names)) - self._bridge_names():
+                self._links.remove(name)
+            for network in self._catalog.bridges():
+                self._links.ensure_bridge(network)
+                for endpoint in self._records.endpoints(network.id):
+                    self._links.rejoin(network, endpoint.host_interface)
+            self._firewall.install()
+            self._accept_elsewhere()
+
+    def _bridge_names(self) -> set[str]:
+        return {network.interface for network in self._catalog.bridges()}
+
+    def _keep_only(self, live: Sequence[Endpoint]) -> None:
+        """Links and leases of these endpoints stay, all others go."""
+        known = {endpoint.id for endpoint in self._records.endpoints()}
+        networks = {network.id for network in self._catalog.all()}
+        for endpoint in live:
+            if endpoint.id not in known and endpoint.network_id in networks:
+                self._records.restore_endpoint(endpoint)
+        kept = {endpoint.id for endpoint in live}
+        gone = [one for one in self._records.endpoints() if one.id not in kept]
+        gone += self._records.leaving()
+        ports = {endpoint.host_interface for endpoint in live}
+        strays = [name for name in self._links.ports(self._names) if name not in ports]
+        self._links.remove_all(strays, self._names.leaving_group)
+        self._records.remove_endpoints(endpoint.id for endpoint in gone)
+
+    def purge(self) -> None:
+        """Remove everything of this engine from the kernel, end and :meth:`close`.
+
+        The networks stay in the database, and the next engine on it makes them again.
+        """
+        with self._changing:
+            self._endpoints.drain()
+            self._keep_only(())
+            self._pool.close()
+            self._foreign.sync(())
+            for name in self._bridge_names() | set(self._links.bridges(self._names)):
+                self._links.remove(name)
+            self._firewall.purge()
+        self.close()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._pool.close()
+        self._endpoints.close()
+        self._firewall.close()
+        self._foreign.close()
+        self._route.close()
+
+
+def _open_route() -> RouteConnection:
+    try:
+        return RouteConnection()
+    except OSError as error:
+        raise NotSupported(f"cannot open rtnetlink, which networks need: {error}") from error

@@ -1,0 +1,125 @@
+"""What a request for a network means: checks of its name, driver and options. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wherry.errors import InvalidArgument, NotSupported, PermissionDenied
+from wherry.network.api import Network, NetworkRequest
+from wherry.network.firewall import BridgePolicy
+
+BRIDGE, HOST, NONE = "bridge", "host", "none"
+PREDEFINED = frozenset({BRIDGE, HOST, NONE})
+
+OPTION_NAME = "com.docker.network.bridge.name"
+OPTION_MTU = "com.docker.network.driver.mtu"
+OPTION_ICC = "com.docker.network.bridge.enable_icc"
+OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+OPTION_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+OPTION_PREFIX = "com.docker.network.container_iface_prefix"
+_OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"
+_OPTION_INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_. -]*")
+_INTERFACE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}")
+_INTERFACE_PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,9}")
+_TRUE, _FALSE = {"1", "t", "true"}, {"0", "f", "false"}
+_MTU_LOW, _MTU_HIGH = 68, 65535
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """The options of a bridge network, typed. ``mtu`` 0 and empty texts mean the default."""
+
+    name: str = ""
+    mtu: int = 0
+    icc: bool = True
+    masquerade: bool = True
+    bind_address: str = ""
+    interface_prefix: str = "eth"
+
+
+def parse_options(options: Mapping[str, str]) -> BridgeOptions:
+    """InvalidArgument for a value that makes no sense, NotSupported for what is not offered.
+
+    Unknown options are kept with the network and have no effect, as with Docker.
+    """
+    for key, value in options.items():
+        if key.startswith(_OPTION_GATEWAY_MODE) and value not in ("", "nat"):
+            raise NotSupported(f"network option {key}={value} is not supported: only nat is")
+    if _flag(options, _OPTION_INHIBIT, False):
+        raise NotSupported(f"network option {_OPTION_INHIBIT} is not supported")
+    return BridgeOptions(
+        name=_matching(options, OPTION_NAME, _INTERFACE, ""),
+        mtu=_mtu(options.get(OPTION_MTU, "")),
+        icc=_flag(options, OPTION_ICC, True),
+        masquerade=_flag(options, OPTION_MASQUERADE, True),
+        bind_address=_bind_address(options.get(OPTION_BINDING, "")),
+        interface_prefix=_matching(options, OPTION_PREFIX, _INTERFACE_PREFIX, "eth"),
+    )
+
+
+def _flag(options: Mapping[str, str], key: str, default: bool) -> bool:
+    value = options.get(key, "").lower()
+    if value in _TRUE or value in _FALSE:
+        return value in _TRUE
+    if value:
+        raise InvalidArgument(f"invalid network option {key}={value}: want true or false")
+    return default
+
+
+def _matching(options: Mapping[str, str], key: str, pattern: re.Pattern[str], default: str) -> str:
+    value = options.get(key, "")
+    if value and not pattern.fullmatch(value):
+        raise InvalidArgument(f"invalid network option {key}={value!r}: no name for an interface")
+    return value or default
+
+
+def _mtu(value: str) -> int:
+    if not value:
+        return 0
+    if not value.isdecimal() or not _MTU_LOW <= int(value) <= _MTU_HIGH:
+        raise InvalidArgument(
+            f"invalid network option {OPTION_MTU}={value}: want {_MTU_LOW} to {_MTU_HIGH} bytes"
+        )
+    return int(value)
+
+
+def _bind_address(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        return str(ipaddress.IPv4Address(value))
+    except ValueError:
+        raise InvalidArgument(
+            f"invalid network option {OPTION_BINDING}={value}: want an IPv4 address"
+        ) from None
+
+
+def check_request(request: NetworkRequest) -> BridgeOptions:
+    """The options of a network that may be made under this name with this driver."""
+    name = request.name
+    if name in PREDEFINED or name == "default":
+        raise PermissionDenied(f"operation is not permitted on predefined {name} network")
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"invalid network name {name!r}: want letters, digits, '_', '.' and '-'"
+        )
+    if request.driver not in ("", BRIDGE):
+        raise NotSupported(
+            f"network driver {request.driver!r} is not supported: this engine offers bridge"
+        )
+    return parse_options(request.options)
+
+
+def policy_of(network: Network) -> BridgePolicy:
+    options = parse_options(network.options)
+    return BridgePolicy(
+        interface=network.interface,
+        internal=network.internal,
+        icc=options.icc,
+        masquerade=options.masquerade,
+    )

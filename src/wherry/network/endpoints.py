@@ -1,0 +1,85 @@
+"""Joins containers to networks and parts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wherry.errors import InternalError, InvalidArgument
+from wherry.network.allocation import AddressTaken, Allocator
+from wherry.network.api import Endpoint, EndpointRequest, Network
+from wherry.network.definition import parse_options
+from wherry.network.links import Links
+from wherry.network.naming import HostNames
+from wherry.network.reaper import Reaper
+from wherry.network.records import Records
+from wherry.network.sandbox import NetnsSandbox
+
+_NAME_ATTEMPTS = 5
+
+
+class Endpoints:
+    """Endpoints in the database and in the kernel; the database knows of one first and forgets
+    it last, so that a crash leaves nothing that reconcile() would not find."""
+
+    def __init__(self, records: Records, links: Links, names: HostNames) -> None:
+        self._records = records
+        self._links = links
+        self._allocator = Allocator(records, names)
+        self._reaper = Reaper(names.leaving_group, self._released)
+
+    def connect(
+        self, network: Network, sandbox: NetnsSandbox, request: EndpointRequest
+    ) -> Endpoint:
+        """Lease addresses, make the link, configure it; nothing is left after an error."""
+        if not network.interface:
+            raise InvalidArgument(
+                f"container cannot be connected to network {network.name}: it has no bridge"
+            )
+        with sandbox.lock:
+            for _ in range(_NAME_ATTEMPTS):
+                endpoint = self._lease(network, sandbox, request)
+                if self._attach(network, sandbox, endpoint):
+                    return endpoint
+                sandbox.look_again()
+        raise InternalError(
+            f"cannot connect container {request.container_id[:12]} to network {network.name}: "
+            "every name that was tried for its link is taken"
+        )
+
+    def _lease(self, network: Network, sandbox: NetnsSandbox, request: EndpointRequest) -> Endpoint:
+        interface = sandbox.free_name(parse_options(network.options).interface_prefix)
+        try:
+            return self._allocator.lease(network, request, interface)
+        except AddressTaken as error:
+            if not error.leaving:
+                raise
+        self._reaper.drain()
+        return self._allocator.lease(network, request, interface)
+
+    def _attach(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> bool:
+        """False if the name on either side is taken, which random names are once in a while."""
+        try:
+            self._links.attach(network, sandbox, endpoint)
+        except FileExistsError:
+            self._records.remove_endpoints([endpoint.id])
+            return False
+        except BaseException:
+            self._links.remove(endpoint.host_interface)
+            self._records.remove_endpoints([endpoint.id])
+            raise
+        return True
+
+    def disconnect(self, endpoint: Endpoint) -> None:
+        """Forget the endpoint now; its link goes, and its addresses come free, soon. Idempotent."""
+        if self._records.begin_leaving(endpoint.id):
+            self._reaper.remove(endpoint)
+
+    def _released(self, endpoints: Sequence[Endpoint]) -> None:
+        self._records.remove_endpoints([endpoint.id for endpoint in endpoints])
+
+    def drain(self) -> None:
+        """Wait until every endpoint that was disconnected is gone."""
+        self._reaper.drain()
+
+    def close(self) -> None:
+        self._reaper.close()

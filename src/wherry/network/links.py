@@ -1,0 +1,175 @@
+"""Bridges and the pairs that join sandboxes to them."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from collections.abc import Sequence
+
+from wherry.errors import Conflict, InternalError
+from wherry.network import sysctl
+from wherry.network.api import Endpoint, Network
+from wherry.network.definition import parse_options
+from wherry.network.naming import HostNames, random_mac
+from wherry.network.reaper import remove_links
+from wherry.network.sandbox import NetnsSandbox
+from wherry.network.subnets import Prefix, parse_prefix
+from wherry.sys.netlink.connection import NetlinkError
+from wherry.sys.netlink.route import Address, Interface, Link, RouteConnection, Veth
+
+_DEFAULT_MTU = 1500
+
+
+class Links:
+    """The links of one engine on the host. NetlinkError becomes InternalError here."""
+
+    def __init__(self, route: RouteConnection, default_mtu: int) -> None:
+        self._route = route
+        self._default_mtu = default_mtu or route_mtu(route)
+
+    def ensure_bridge(self, network: Network) -> None:
+        """Make the bridge of a network, its addresses and settings; what is there stays."""
+        name = network.interface
+        try:
+            link = self._route.find_link(name) or self._create_bridge(network)
+            if link.kind != "bridge":
+                raise Conflict(f"cannot make network {network.name}: {name} is not a bridge")
+            self._settings(network)
+            self._route.take_up(name)
+            self._route.configure(link.index, _bridge_addresses(network), ())
+        except OSError as error:
+            raise InternalError(
+                f"cannot make the bridge {name} of network {network.name}: {error.strerror}"
+            ) from error
+
+    def _create_bridge(self, network: Network) -> Link:
+        mtu = parse_options(network.options).mtu or self._default_mtu
+        return self._route.create_bridge(network.interface, mtu, random_mac())
+
+    def _settings(self, network: Network) -> None:
+        """Before the addresses: a bridge without IPv6 has no link-local one through which
+        containers could reach services of the host."""
+        name = network.interface
+        sysctl.write(f"ipv4/conf/{name}/route_localnet", "1")
+        sysctl.write(f"ipv6/conf/{name}/accept_ra", "0")
+        sysctl.write(f"ipv6/conf/{name}/disable_ipv6", "0" if network.ipv6 else "1")
+        sysctl.forward_ipv4()
+        if network.ipv6:
+            sysctl.forward_ipv6()
+
+    def exists(self, name: str) -> bool:
+        return self._route.find_link(name) is not None
+
+    def rejoin(self, network: Network, port: str) -> None:
+        """Join a port to its bridge again, if that was made anew."""
+        bridge, link = self._route.find_link(network.interface), self._route.find_link(port)
+        if bridge and link and link.master != bridge.index:
+            self._route.set_master(port, bridge.index)
+
+    def ports(self, names: HostNames) -> list[str]:
+        """This engine's ends of pairs."""
+        return [link.name for link in self._route.links() if names.is_port(link.name)]
+
+    def bridges(self, names: HostNames) -> list[str]:
+        """This engine's bridges, but those that were given a name by their network."""
+        return [
+            link.name
+            for link in self._route.links()
+            if link.kind == "bridge" and names.is_bridge(link.name)
+        ]
+
+    def remove_all(self, ports: Sequence[str], group: int) -> None:
+        """Remove ports together; see :meth:`RouteConnection.delete_links`."""
+        remove_links(self._route, ports, group)
+
+    def remove(self, name: str) -> None:
+        """Remove a link; fine if it is gone."""
+        try:
+            self._route.delete_link(name)
+        except NetlinkError as error:
+            raise InternalError(f"cannot remove the link {name}: {error.strerror}") from error
+
+    def attach(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
+        """Join a sandbox to a bridge. On an error the link may be there, and its removal is due.
+
+        FileExistsError if the host's name for the link is taken.
+        """
+        try:
+            self._create_pair(network, sandbox, endpoint)
+            if endpoint.ipv6:
+                sandbox.enable_ipv6(endpoint.interface)
+            self._configure(sandbox, endpoint)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise InternalError(
+                f"cannot connect container {endpoint.container_id[:12]} to network "
+                f"{network.name}: {error.strerror}"
+            ) from error
+
+    def _create_pair(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
+        bridge = self._route.link(network.interface)
+        veth = Veth(
+            name=endpoint.host_interface,
+            master=bridge.index,
+            mtu=bridge.mtu,
+            mac=random_mac(),
+            peer_name=endpoint.interface,
+            peer_netns_fd=sandbox.netns_fd,
+            peer_mac=endpoint.mac,
+            isolated=not parse_options(network.options).icc,
+            hairpin=bridged_frames_are_filtered(),
+        )
+        try:
+            self._route.create_veth(veth)
+        except NetlinkError as error:
+            if error.errno == errno.EEXIST:
+                raise FileExistsError(endpoint.host_interface) from error
+            raise
+        sandbox.note(endpoint.interface)
+
+    def _configure(self, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
+        link = sandbox.route.take_up(endpoint.interface)
+        addresses: list[Interface] = []
+        gateways: list[Address] = []
+        for address, prefix, gateway in (
+            (endpoint.ipv4, endpoint.ipv4_prefix, endpoint.gateway),
+            (endpoint.ipv6, endpoint.ipv6_prefix, endpoint.ipv6_gateway),
+        ):
+            if address:
+                addresses.append(ipaddress.ip_interface(f"{address}/{prefix}"))
+            if gateway and sandbox.claim_default_route(6 if ":" in gateway else 4):
+                gateways.append(ipaddress.ip_address(gateway))
+        sandbox.route.configure(link.index, addresses, gateways)
+
+
+def bridged_frames_are_filtered() -> bool:
+    """Whether frames from port to port pass the packet filter (br_netfilter). A container that
+    calls itself through a published port then needs them sent back through its own port."""
+    return sysctl.read("bridge/bridge-nf-call-iptables") == "1"
+
+
+def _bridge_addresses(network: Network) -> list[Interface]:
+    return [
+        ipaddress.ip_interface(f"{subnet.gateway}/{parse_prefix(subnet.subnet).prefixlen}")
+        for subnet in network.subnets
+    ]
+
+
+def route_mtu(route: RouteConnection) -> int:
+    """The size of packets that the host's default route takes, 1500 bytes at most: larger ones
+    from containers would have to be fragmented or be lost."""
+    mtus = {link.index: link.mtu for link in route.links()}
+    found = [
+        mtus.get(one.interface, _DEFAULT_MTU)
+        for one in route.routes()
+        if one.destination is None and one.interface
+    ]
+    return min([_DEFAULT_MTU, *found])
+
+
+def occupied(route: RouteConnection) -> list[Prefix]:
+    """What the host's addresses and routes cover, but default routes."""
+    found: list[Prefix] = [interface.network for _, interface in route.addresses()]
+    found += [one.destination for one in route.routes() if one.destination is not None]
+    return found

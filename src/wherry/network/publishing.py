@@ -1,0 +1,102 @@
+"""Publishes ports: a socket that holds the port, a row in the database, an element in a map."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sqlite3
+from collections.abc import Sequence
+
+from wherry.network.api import Endpoint, PortRequest, Publication
+from wherry.network.firewall import Firewall
+from wherry.network.ports import PortTaken, Reservation, reserve
+from wherry.network.records import PortMapping, Records
+from wherry.sys.netlink.connection import NetlinkError
+from wherry.sys.netlink.conntrack import ConntrackConnection
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Safe to call from several threads: the bound sockets decide who has a port."""
+
+    def __init__(self, records: Records, firewall: Firewall) -> None:
+        self._records = records
+        self._firewall = firewall
+
+    def publish(
+        self, endpoint: Endpoint, requests: Sequence[PortRequest], default_ip: str
+    ) -> Publication:
+        """All or none; see :func:`wherry.network.ports.reserve`."""
+        if not requests:
+            return Publication(ports=(), sockets=())
+        try:
+            reservation = reserve(endpoint, requests, default_ip)
+        except PortTaken as error:
+            raise self._with_holder(endpoint, error) from error
+        try:
+            self._translate(endpoint, reservation.mappings)
+        except BaseException:
+            reservation.close()
+            raise
+        return _publication(reservation)
+
+    def _translate(self, endpoint: Endpoint, mappings: Sequence[PortMapping]) -> None:
+        try:
+            self._records.add_ports(endpoint.id, mappings)
+        except sqlite3.IntegrityError:
+            raise self._with_holder(endpoint, _first_taken(self._records, mappings)) from None
+        try:
+            self._firewall.publish(mappings)
+        except BaseException:
+            self._records.remove_ports(endpoint.id)
+            raise
+        _forget_flows(mappings)
+
+    def _with_holder(self, endpoint: Endpoint, error: PortTaken) -> PortTaken:
+        holder = self._records.port_holder(error.protocol, error.host_ip, error.port)
+        return error.of_endpoint(endpoint, holder)
+
+    def unpublish(self, endpoint: Endpoint) -> None:
+        """Idempotent."""
+        mappings = self._records.ports_of(endpoint.id)
+        if not mappings:
+            return
+        self._records.remove_ports(endpoint.id)
+        self._firewall.unpublish(mappings)
+        _forget_flows(mappings)
+
+
+def _publication(reservation: Reservation) -> Publication:
+    return Publication(
+        ports=tuple(mapping.published() for mapping in reservation.mappings),
+        sockets=reservation.sockets,
+    )
+
+
+def _first_taken(records: Records, mappings: Sequence[PortMapping]) -> PortTaken:
+    taken = next(
+        (one for one in mappings if records.port_holder(one.protocol, one.host_ip, one.host_port)),
+        mappings[0],
+    )
+    return PortTaken(taken.protocol, taken.host_ip, taken.host_port)
+
+
+def _forget_flows(mappings: Sequence[PortMapping]) -> None:
+    """A UDP client goes on with the translation of its first packet as long as it sends."""
+    ports = {
+        (socket.AF_INET6 if ":" in one.host_ip else socket.AF_INET, one.host_port)
+        for one in mappings
+        if one.protocol == "udp"
+    }
+    if not ports:
+        return
+    try:
+        connection = ConntrackConnection()
+        try:
+            for family, port in ports:
+                connection.forget(family, socket.IPPROTO_UDP, port)
+        finally:
+            connection.close()
+    except NetlinkError as error:
+        log.warning("cannot forget UDP flows to published ports: %s", error.strerror)

@@ -1,0 +1,246 @@
+"""What the networks keep in the database (docs/formats/network.md)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from wherry.errors import Conflict
+from wherry.network.api import Endpoint, Network, Protocol_, PublishedPort
+from wherry.store.database import Database
+
+SCRIPTS = (
+    """
+    CREATE TABLE network (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        record BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE network_endpoint (
+        id TEXT PRIMARY KEY,
+        network_id TEXT NOT NULL REFERENCES network (id),
+        leaving INTEGER NOT NULL DEFAULT 0,
+        record BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE network_lease (
+        network_id TEXT NOT NULL,
+        address TEXT NOT NULL,
+        endpoint_id TEXT NOT NULL REFERENCES network_endpoint (id) ON DELETE CASCADE,
+        PRIMARY KEY (network_id, address)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX network_lease_endpoint ON network_lease (endpoint_id);
+    CREATE TABLE network_cursor (
+        network_id TEXT NOT NULL REFERENCES network (id) ON DELETE CASCADE,
+        subnet TEXT NOT NULL,
+        address TEXT NOT NULL,
+        PRIMARY KEY (network_id, subnet)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE network_port (
+        protocol TEXT NOT NULL,
+        host_ip TEXT NOT NULL,
+        host_port INTEGER NOT NULL,
+        container_ip TEXT NOT NULL,
+        container_port INTEGER NOT NULL,
+        endpoint_id TEXT NOT NULL REFERENCES network_endpoint (id) ON DELETE CASCADE,
+        PRIMARY KEY (protocol, host_ip, host_port)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX network_port_endpoint ON network_port (endpoint_id);
+    """,
+)
+
+_SELECT_PORTS = (
+    "SELECT protocol, host_ip, host_port, container_ip, container_port FROM network_port"
+)
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A published port: what comes to the first address and port goes to the second."""
+
+    protocol: Protocol_
+    host_ip: str
+    host_port: int
+    container_ip: str
+    container_port: int
+
+    def published(self) -> PublishedPort:
+        return PublishedPort(
+            container_port=self.container_port,
+            protocol=self.protocol,
+            host_ip=self.host_ip,
+            host_port=self.host_port,
+        )
+
+
+class Records:
+    """Networks, endpoints, leases and ports, each change atomic."""
+
+    def __init__(self, db: Database) -> None:
+        db.migrate("network", SCRIPTS)
+        self._db = db
+
+    # Networks
+
+    def networks(self) -> list[Network]:
+        rows = self._db.query("SELECT record FROM network")
+        return [msgspec.json.decode(row[0], type=Network) for row in rows]
+
+    def add_network(self, network: Network) -> None:
+        """Conflict if there is one of that name."""
+        try:
+            self._db.execute(
+                "INSERT INTO network VALUES (?, ?, ?)",
+                network.id,
+                network.name,
+                msgspec.json.encode(network),
+            )
+        except sqlite3.IntegrityError:
+            raise Conflict(f"network with name {network.name} already exists") from None
+
+    def remove_network(self, network_id: str) -> None:
+        """Conflict while it has endpoints."""
+        try:
+            self._db.execute("DELETE FROM network WHERE id = ?", network_id)
+        except sqlite3.IntegrityError:
+            raise Conflict(f"network {network_id} has active endpoints") from None
+
+    # Endpoints and their addresses
+
+    def add_endpoint(self, make: Callable[[], Endpoint]) -> Endpoint:
+        """Record the endpoint that ``make`` gives, with its addresses, in one transaction."""
+        with self._db.transaction():
+            endpoint = make()
+            self._insert(endpoint)
+        return endpoint
+
+    def restore_endpoint(self, endpoint: Endpoint) -> None:
+        """Record an endpoint that exists but was lost, whoever else claims its addresses."""
+        with self._db.transaction():
+            for address in _addresses(endpoint):
+                self._db.execute(
+                    "DELETE FROM network_lease WHERE network_id = ? AND address = ?",
+                    endpoint.network_id,
+                    address,
+                )
+            self._insert(endpoint)
+
+    def _insert(self, endpoint: Endpoint) -> None:
+        self._db.execute(
+            "INSERT INTO network_endpoint (id, network_id, record) VALUES (?, ?, ?)",
+            endpoint.id,
+            endpoint.network_id,
+            msgspec.json.encode(endpoint),
+        )
+        for address in _addresses(endpoint):
+            self._db.execute(
+                "INSERT INTO network_lease VALUES (?, ?, ?)",
+                endpoint.network_id,
+                address,
+                endpoint.id,
+            )
+
+    def is_leased(self, network_id: str, address: str) -> bool:
+        return self.lease_holder(network_id, address) is not None
+
+    def lease_holder(self, network_id: str, address: str) -> tuple[str, bool] | None:
+        """The endpoint that has an address, and whether it is leaving."""
+        row = self._db.query_one(
+            "SELECT e.id, e.leaving FROM network_lease l JOIN network_endpoint e "
+            "ON e.id = l.endpoint_id WHERE l.network_id = ? AND l.address = ?",
+            network_id,
+            address,
+        )
+        return (row[0], bool(row[1])) if row else None
+
+    def cursor(self, network_id: str, subnet: str) -> str:
+        """The address that was given out last, empty before the first."""
+        row = self._db.query_one(
+            "SELECT address FROM network_cursor WHERE network_id = ? AND subnet = ?",
+            network_id,
+            subnet,
+        )
+        return row[0] if row else ""
+
+    def set_cursor(self, network_id: str, subnet: str, address: str) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO network_cursor VALUES (?, ?, ?)", network_id, subnet, address
+        )
+
+    def endpoints(self, network_id: str = "") -> list[Endpoint]:
+        """Those of one network, or all, but those that are leaving."""
+        rows = self._db.query(
+            "SELECT record FROM network_endpoint WHERE leaving = 0 AND (? IN ('', network_id))",
+            network_id,
+        )
+        return [msgspec.json.decode(row[0], type=Endpoint) for row in rows]
+
+    def leaving(self) -> list[Endpoint]:
+        rows = self._db.query("SELECT record FROM network_endpoint WHERE leaving = 1")
+        return [msgspec.json.decode(row[0], type=Endpoint) for row in rows]
+
+    def begin_leaving(self, endpoint_id: str) -> bool:
+        """False if the endpoint is gone, or leaving already."""
+        return bool(
+            self._db.execute(
+                "UPDATE network_endpoint SET leaving = 1 WHERE id = ? AND leaving = 0", endpoint_id
+            )
+        )
+
+    def remove_endpoints(self, ids: Iterable[str]) -> None:
+        """Their leases and ports go with them."""
+        self._db.execute_many("DELETE FROM network_endpoint WHERE id = ?", [(one,) for one in ids])
+
+    # Ports
+
+    def ports(self) -> list[PortMapping]:
+        return [PortMapping(*row) for row in self._db.query(_SELECT_PORTS)]
+
+    def ports_of(self, endpoint_id: str) -> list[PortMapping]:
+        rows = self._db.query(_SELECT_PORTS + " WHERE endpoint_id = ?", endpoint_id)
+        return [PortMapping(*row) for row in rows]
+
+    def add_ports(self, endpoint_id: str, mappings: Sequence[PortMapping]) -> None:
+        """sqlite3.IntegrityError if one is taken."""
+        self._db.execute_many(
+            "INSERT INTO network_port VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    one.protocol,
+                    one.host_ip,
+                    one.host_port,
+                    one.container_ip,
+                    one.container_port,
+                    endpoint_id,
+                )
+                for one in mappings
+            ],
+        )
+
+    def remove_ports(self, endpoint_id: str) -> None:
+        self._db.execute("DELETE FROM network_port WHERE endpoint_id = ?", endpoint_id)
+
+    def port_holder(self, protocol: str, host_ip: str, host_port: int) -> Endpoint | None:
+        """The endpoint that has published a port on an address, or on all of its family."""
+        rows = self._db.query(
+            "SELECT p.host_ip, e.record FROM network_port p JOIN network_endpoint e "
+            "ON e.id = p.endpoint_id WHERE p.protocol = ? AND p.host_port = ?",
+            protocol,
+            host_port,
+        )
+        for other_ip, record in rows:
+            if _clash(host_ip, other_ip):
+                return msgspec.json.decode(record, type=Endpoint)
+        return None
+
+
+def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
+    return tuple(one for one in (endpoint.ipv4, endpoint.ipv6) if one)
+
+
+def _clash(one: str, other: str) -> bool:
+    same_family = (":" in one) == (":" in other)
+    return same_family and (one == other or one in _WILDCARDS or other in _WILDCARDS)
