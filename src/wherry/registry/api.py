@@ -57,7 +57,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a pull or push. ``id`` is a layer's short digest, a tag or empty.
+    """One event of a layer's way in or out. ``id`` is its short digest.
 
     ``status`` has Docker's words (``Downloading``, ``Pull complete``), since clients show them.
     ``current`` and ``total`` are bytes; ``total`` 0: nothing is counted.

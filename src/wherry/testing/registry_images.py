@@ -229,7 +229,7 @@ class MemoryImages:
     def apply_layer(
         self, stream: BinaryIO, *, parent: Digest | None, expected_diff_id: Digest | None
     ) -> LayerRecord:
-        data = stream.read()
+        data = b"".join(iter(lambda: bytes(stream.read(65536)), b""))
         diff_id = Digest("sha256:" + hashlib.sha256(data).hexdigest())
         if expected_diff_id not in (None, diff_id):
             raise DataCorrupt(f"the layer has the diff id {diff_id}, not {expected_diff_id}")

@@ -134,11 +134,6 @@ def test_progress_tells_each_layer_in_dockers_words(puller: Puller, sample: Samp
     assert order[-1] == "Pull complete"
     assert order.index("Downloading") < order.index("Verifying Checksum")
     assert order.index("Download complete") < order.index("Extracting")
-    assert puller.events[0] == Status(status="Pulling from app", id="1")
-    assert puller.statuses()[-2:] == [
-        f"Digest: {sample.digest}",
-        f"Status: Downloaded newer image for {puller.server.host}/app:1",
-    ]
 
 
 def test_second_pull_asks_for_the_digest_only(puller: Puller, sample: Sample) -> None:
@@ -275,7 +270,7 @@ def test_damaged_gzip(server: RegistryServer, puller: Puller) -> None:
     blob = bytearray(sample_image(TARS[:1]).blobs[0])
     blob[len(blob) // 2] ^= 0xFF
     publish(server, "app", "1", sample_image(TARS[:1], blobs=[bytes(blob)]))
-    with pytest.raises(DataCorrupt):
+    with pytest.raises(DataCorrupt, match=r"damaged|diff id"):
         puller.pull()
 
 

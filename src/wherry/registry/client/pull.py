@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from io import BufferedReader
+from typing import BinaryIO, TypeVar, cast
 
 import msgspec
 
 from wherry.errors import DataCorrupt
+from wherry.fs.compress import Decompressed
+from wherry.fs.tar.entry import BadArchive
 from wherry.model.digest import Digest, short
 from wherry.model.image import (
     DOCKER_CONFIG,
@@ -25,13 +28,14 @@ from wherry.model.image import (
 from wherry.registry.api import Progress, Pulled, Status, serialised
 from wherry.registry.client.download import Downloader, Meter
 from wherry.registry.client.errors import ManifestUnknown, NotAnImage
-from wherry.registry.client.layers import decompressed
+from wherry.registry.client.layers import Watched
 from wherry.registry.client.platforms import choose, host_platform, matches
 from wherry.registry.client.repository import RawManifest, Repository
 from wherry.store.api import Blobs, Image, Images, LayerRecord
 
 _CONFIG_LIMIT = 8 * 1024 * 1024  # bytes
 _LAYERS_LIMIT = 1024
+_BUFFER = 256 * 1024
 _NESTING = 3  # indexes in indexes
 
 
@@ -66,8 +70,6 @@ class Puller:
         config_json = self._config(manifest)
         config = _decode(config_json, ImageConfig, "configuration")
         self._check(config, manifest, platform)
-        name = self._reference.tag or short(raw.digest)
-        self._progress(Status(status=f"Pulling from {self._reference.path}", id=name))
         records = self._pull_layers(_layers(manifest, config))
         named = self._reference.with_digest(raw.digest)
         image = self._images.add(config_json, records, repo_digest=named)
@@ -87,9 +89,6 @@ class Puller:
     def _finish(self, image: Image, digest: Digest, *, up_to_date: bool) -> Pulled:
         if self._reference.tag:
             self._images.tag(image.id, self._reference.with_tag(self._reference.tag))
-        self._progress(Status(status=f"Digest: {digest}"))
-        news = "Image is up to date for" if up_to_date else "Downloaded newer image for"
-        self._progress(Status(status=f"Status: {news} {self._reference.familiar}"))
         return Pulled(image=self._images.get(image.id), digest=digest, up_to_date=up_to_date)
 
     def _manifest(self, raw: RawManifest, platform: Platform) -> Manifest:
@@ -164,17 +163,22 @@ class Puller:
     def _unpack(self, layer: Layer, below: Sequence[LayerRecord]) -> LayerRecord:
         name = short(layer.blob.digest)
         meter = Meter(self._progress, "Extracting", name, layer.blob.size)
-        with (
-            self._blobs.open(layer.blob.digest) as blob,
-            decompressed(blob, self._watch(meter)) as stream,
-        ):
-            record = self._images.apply_layer(
-                stream,
+        with self._blobs.open(layer.blob.digest) as blob:
+            record = self._apply(layer, Watched(blob, self._watch(meter)), below)
+        self._progress(Status(status="Pull complete", id=name))
+        return msgspec.structs.replace(record, blob=layer.blob)
+
+    def _apply(self, layer: Layer, blob: Watched, below: Sequence[LayerRecord]) -> LayerRecord:
+        """Unpack by what the bytes are, whatever the media type says."""
+        try:
+            stream = Decompressed(BufferedReader(blob, _BUFFER))
+            return self._images.apply_layer(
+                cast(BinaryIO, stream),
                 parent=below[-1].chain_id if below else None,
                 expected_diff_id=layer.diff_id,
             )
-        self._progress(Status(status="Pull complete", id=name))
-        return msgspec.structs.replace(record, blob=layer.blob)
+        except BadArchive as error:
+            raise DataCorrupt(f"layer {layer.blob.digest} is damaged: {error}") from error
 
     def _watch(self, meter: Meter) -> Callable[[int], None]:
         def watch(count: int) -> None:

@@ -45,9 +45,6 @@ class Pusher:
 
     def push(self, image: Image) -> Pushed:
         """Send what the registry lacks of an image, and name it with the reference's tag."""
-        self._progress(
-            Status(status=f"The push refers to repository [{self._reference.repository}]")
-        )
         sources = mount_sources(image, self._reference)
         blobs = self._push_layers(image.layers, sources)
         config = self._push_config(image)
@@ -57,8 +54,6 @@ class Pusher:
         self._repository.put_manifest(
             self._reference.tag or pushed.digest, manifest.media_type, data
         )
-        tag = self._reference.tag or short(pushed.digest)
-        self._progress(Status(status=f"{tag}: digest: {pushed.digest} size: {pushed.size}"))
         return pushed
 
     def _push_layers(
