@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -123,8 +124,19 @@ class Images(Protocol):
         ...
 
     def remove(self, image: Digest) -> tuple[Digest, ...]:
-        """Remove an image without names, and the layers that nothing else needs; returns the
-        chain ids removed. Containers are the caller's business."""
+        """Remove an image with all its names, and the layers and blobs that nothing else needs;
+        returns the chain ids removed, topmost first. Containers are the caller's business: a layer
+        that a snapshot is on top of stays until :meth:`collect_garbage`. NotFound."""
+        ...
+
+    def lease(self) -> AbstractContextManager[None]:
+        """While the context lasts, no layer and no blob that is used or made anywhere is taken
+        away: for what is on its way to become an image (a pull, a load, a build)."""
+        ...
+
+    def collect_garbage(self) -> tuple[Digest, ...]:
+        """Remove all layers and blobs that neither an image nor a snapshot needs; returns the chain
+        ids removed. Does nothing while a lease is held."""
         ...
 
     def apply_layer(
@@ -137,12 +149,20 @@ class Images(Protocol):
         """
         ...
 
-    def commit_layer(self, key: str, *, exclude: Iterable[str] = ()) -> LayerRecord | None:
+    def commit_layer(
+        self, key: str, *, exclude: Iterable[str] = (), max_mtime: int | None = None
+    ) -> LayerRecord | None:
         """Turn the changes of the active snapshot ``key`` into a layer on its parent.
 
-        ``exclude``: absolute paths left out while they are empty (mountpoints). None if nothing
-        changed; the snapshot is gone in both cases.
+        ``exclude``: absolute paths left out while they are empty (mountpoints). ``max_mtime``:
+        later times become this one, in seconds since the epoch, in the snapshot as in the layer.
+        None if nothing changed; the snapshot is gone in both cases.
         """
+        ...
+
+    def changes_tar(self, key: str, *, exclude: Iterable[str] = ()) -> Iterator[bytes]:
+        """The tar stream of the layer that the active snapshot ``key`` would become now, which
+        stays as it is; no bytes if nothing changed."""
         ...
 
     def layer_tar(self, layer: LayerRecord) -> Iterator[bytes]:
