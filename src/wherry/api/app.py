@@ -1,0 +1,77 @@
+"""The Engine API as one function from requests to answers."""
+
+from __future__ import annotations
+
+import re
+
+from wherry.api.context import Context
+from wherry.api.errors import error_reply, failure
+from wherry.api.http.body import ClientGone
+from wherry.api.http.message import Answer, Reply, Request
+from wherry.api.router import Router
+from wherry.api.routes import all_routes
+from wherry.api.settings import ApiSettings
+from wherry.api.versions import MAXIMUM, MINIMUM, served, spelled
+from wherry.engine.api import EngineApi
+
+_VERSIONED = re.compile(r"/v([0-9]{1,3})\.([0-9]{1,3})(?=/)")
+
+
+class App:
+    """Call it with a request. :meth:`close` ends its threads."""
+
+    def __init__(self, engine: EngineApi, settings: ApiSettings) -> None:
+        headers = {
+            "Api-Version": spelled(MAXIMUM),
+            "Docker-Experimental": "false",
+            "Ostype": "linux",
+            "Server": f"Wherry/{settings.version} (linux)",
+        }
+        self.context = Context(engine, settings, headers)
+        self._router = Router(all_routes())
+
+    async def __call__(self, request: Request) -> Answer:
+        try:
+            answer = await self._dispatch(request)
+        except ClientGone:
+            raise
+        except Exception as error:  # noqa: BLE001 - every failure becomes an answer
+            answer = self._failed(request, error)
+        if isinstance(answer, Reply) and not answer.headers:
+            return Reply(answer.status, answer.body, answer.content_type, self.context.headers)
+        return answer
+
+    def _failed(self, request: Request, error: Exception) -> Reply:
+        if request.wire.streaming:
+            raise error  # the status is out; the connection tells by breaking off
+        return error_reply(error)
+
+    async def _dispatch(self, request: Request) -> Answer:
+        if request.wire.remote and "origin" in request.headers:
+            return failure(403, "requests that a web page makes are refused on TCP")
+        path = self._set_version(request)
+        found = self._router.find(request.method, path)
+        if found is None:
+            return failure(404, "page not found")
+        handler, parameter = found
+        return await handler(self.context, request, parameter)
+
+    def _set_version(self, request: Request) -> str:
+        """Take the version off the path; without one it is the newest."""
+        match = _VERSIONED.match(request.path)
+        if match is None:
+            request.version = MAXIMUM
+            return request.path
+        request.version = served((int(match[1]), int(match[2])))
+        return request.path[match.end() :]
+
+    def close(self) -> None:
+        self.context.close()
+
+
+def create_app(engine: EngineApi, settings: ApiSettings) -> App:
+    """The API of ``engine``, to be given to :class:`wherry.api.http.server.HttpServer`."""
+    return App(engine, settings)
+
+
+__all__ = ["MAXIMUM", "MINIMUM", "App", "create_app"]

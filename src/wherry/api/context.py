@@ -1,0 +1,165 @@
+"""What every handler has at hand: the engine, the settings, threads, replies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+from wherry.api.errors import message_of
+from wherry.api.http.body import ClientGone
+from wherry.api.http.handoff import Channel
+from wherry.api.http.hangup import HangupWatch
+from wherry.api.http.message import Answer, Reply, Request, Stream
+from wherry.api.settings import ApiSettings
+from wherry.engine.api import EngineApi
+from wherry.errors import WherryError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+JSON = "application/json"
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Context:
+    """``quick`` and ``slow`` are apart so that many waits never keep a start from its thread."""
+
+    engine: EngineApi
+    settings: ApiSettings
+    headers: dict[str, str] = field(default_factory=dict)
+    watch: HangupWatch = field(default_factory=HangupWatch)
+    quick_pool: ThreadPoolExecutor = field(init=False)
+    slow_pool: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.quick_pool = ThreadPoolExecutor(self.settings.quick_threads, "api-quick")
+        self.slow_pool = ThreadPoolExecutor(self.settings.slow_threads, "api-slow")
+
+    async def quick(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what takes milliseconds, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.quick_pool, partial(work, *args, **kwargs))
+
+    async def slow(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what may take minutes, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.slow_pool, partial(work, *args, **kwargs))
+
+    def stream(self, request: Request, content_type: str = JSON, status: int = 200) -> Stream:
+        return Stream(request, status=status, content_type=content_type, headers=self.headers)
+
+    def json(self, value: Any, status: int = 200) -> Reply:
+        return Reply(status, _encode(value) + b"\n", JSON, self.headers)
+
+    def empty(self, status: int = 204) -> Reply:
+        return Reply(status, headers=self.headers)
+
+    def close(self) -> None:
+        self.quick_pool.shutdown(wait=False, cancel_futures=True)
+        self.slow_pool.shutdown(wait=False, cancel_futures=True)
+        self.watch.close()
+
+
+Handler = Callable[[Context, Request, str], Awaitable[Answer]]
+"""Gets the path's parameter, empty if the route has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``path`` has at most one parameter, written ``*``, or ``**`` if it may hold slashes."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+def line(value: Any) -> bytes:
+    """One object of a stream of JSON lines."""
+    return _encode(value) + b"\r\n"
+
+
+def error_line(error: BaseException) -> dict[str, object]:
+    """How a stream that has begun tells an error (Docker's jsonmessage)."""
+    message = message_of(error)
+    detail: dict[str, object] = {"message": message}
+    code = getattr(error, "code", None)
+    if isinstance(code, int):
+        detail["code"] = code
+    return {"errorDetail": detail, "error": message}
+
+
+async def stream_job(
+    context: Context,
+    request: Request,
+    job: Callable[[Channel[bytes]], object],
+    *,
+    content_type: str = JSON,
+    trailer: Callable[[BaseException], bytes] | None = None,
+) -> Answer:
+    """Run ``job`` in a thread and send what it puts into its channel.
+
+    The answer begins with the first item, so that an error before it has a status of its own;
+    after it ``trailer`` makes the last item of an error, or without one the answer breaks off.
+    """
+    channel: Channel[bytes] = Channel()
+    stream: Stream | None = None
+    async with _running(context, job, channel) as task:
+        async for items in channel.batches():
+            stream = stream or context.stream(request, content_type)
+            await stream.write(b"".join(items))
+        error = task.exception()
+    if error is None:
+        return stream or context.stream(request, content_type)
+    if stream is None or trailer is None or not isinstance(error, Exception):
+        raise error
+    if not isinstance(error, WherryError):
+        from wherry.api.errors import log
+
+        log.error("unexpected error", exc_info=error)
+    await stream.write(trailer(error))
+    return stream
+
+
+@asynccontextmanager
+async def _running(
+    context: Context, job: Callable[[Channel[bytes]], object], channel: Channel[bytes]
+) -> AsyncIterator[asyncio.Future[object]]:
+    loop = asyncio.get_running_loop()
+    task = loop.run_in_executor(context.slow_pool, job, channel)
+    task.add_done_callback(lambda _: channel.end())
+    try:
+        yield task
+    except BaseException:
+        channel.abandon()
+        task.add_done_callback(_forget)
+        raise
+
+
+def _forget(task: asyncio.Future[object]) -> None:
+    """Take an error nobody waits for any more, so that it is not reported as lost."""
+    if not task.cancelled():
+        task.exception()
+
+
+def lines_job(
+    context: Context,
+    request: Request,
+    job: Callable[[Callable[[dict[str, object]], None]], object],
+) -> Awaitable[Answer]:
+    """:func:`stream_job` for work that reports JSON objects."""
+
+    def run(channel: Channel[bytes]) -> object:
+        return job(lambda value: channel.put(line(value)))
+
+    return stream_job(context, request, run, trailer=lambda e: line(error_line(e)))
+
+
+__all__ = ["ClientGone", "Context", "Handler", "Route", "error_line", "line"]

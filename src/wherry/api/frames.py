@@ -1,0 +1,46 @@
+"""Docker's frames: one byte of stream number, three of zero, four of length, then the payload.
+
+Engine API v1.51, operation ContainerAttach, section "Stream format". Only streams without a
+terminal have frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+STREAMS: Mapping[str, int] = {"stdin": 0, "stdout": 1, "stderr": 2}
+_HEAD = 8
+RAW = "application/vnd.docker.raw-stream"
+MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+
+
+def frame(stream: str, payload: bytes) -> bytes:
+    """One frame of ``stdout`` or ``stderr``."""
+    return STREAMS[stream].to_bytes(4, "little") + len(payload).to_bytes(4, "big") + payload
+
+
+def content_type(version: tuple[int, int], *, tty: bool) -> str:
+    """What a stream calls itself; clients before 1.42 know only one name."""
+    return MULTIPLEXED if not tty and version >= (1, 42) else RAW
+
+
+class Unframer:
+    """Takes the frames off a stream that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0
+
+    def __call__(self, data: bytes) -> bytes:
+        out: list[bytes] = []
+        while data:
+            if self._left:
+                out.append(data[: self._left])
+                data, self._left = data[self._left :], max(0, self._left - len(data))
+                continue
+            want = _HEAD - len(self._head)
+            self._head, data = self._head + data[:want], data[want:]
+            if len(self._head) == _HEAD:
+                self._left = int.from_bytes(self._head[4:], "big")
+                self._head = b""
+        return b"".join(out)

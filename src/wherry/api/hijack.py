@@ -1,0 +1,73 @@
+"""Taking a connection over for a container's streams.
+
+Engine API v1.51, operation ContainerAttach, section "Hijacking": with ``Upgrade: tcp`` the answer
+is ``101 UPGRADED``, without it 200; after the head the connection is the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from wherry.api.context import Context
+from wherry.api.detach import DetachFilter, parse_keys
+from wherry.api.frames import Unframer, content_type
+from wherry.api.http import websocket
+from wherry.api.http.message import Request
+from wherry.api.http.relay import Relay
+
+
+def greeting(context: Context, request: Request, *, tty: bool) -> bytes:
+    """The head of the answer."""
+    kind = content_type(request.version, tty=tty)
+    upgrade = "upgrade" in request.headers
+    lines = ["HTTP/1.1 101 UPGRADED" if upgrade else "HTTP/1.1 200 OK", f"Content-Type: {kind}"]
+    if upgrade:
+        lines += ["Connection: Upgrade", "Upgrade: tcp"]
+    lines += [f"{name}: {value}" for name, value in context.headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def relay_stream(
+    context: Context,
+    request: Request,
+    engine: socket.socket,
+    *,
+    tty: bool,
+    stdin: bool,
+    detach_keys: str = "",
+    replay: bytes = b"",
+    settled: Callable[[], asyncio.Future[Any]] | None = None,
+) -> bool:
+    """Answer and relay until one side ends; ``replay`` is sent first. Returns whether the client
+    typed the detach keys."""
+    relay = Relay(
+        context.watch,
+        accept_input=stdin,
+        inspect=DetachFilter(parse_keys(detach_keys)) if tty and stdin else None,
+        settled=settled,
+    )
+    await relay.run(request.wire, greeting(context, request, tty=tty) + replay, engine)
+    return relay.detached
+
+
+async def relay_websocket(
+    context: Context,
+    request: Request,
+    engine: socket.socket,
+    *,
+    tty: bool,
+    stdin: bool,
+    detach_keys: str = "",
+) -> None:
+    """The same over a WebSocket, where output has no frames of Docker's."""
+    relay = Relay(
+        context.watch,
+        accept_input=stdin,
+        codec=websocket.WebSocketCodec(None if tty else Unframer()),
+        inspect=DetachFilter(parse_keys(detach_keys)) if tty and stdin else None,
+        finish_on_input_end=True,
+    )
+    await relay.run(request.wire, websocket.accept(request), engine)

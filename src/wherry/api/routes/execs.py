@@ -1,0 +1,110 @@
+"""Processes started in running containers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+
+import msgspec
+
+from wherry.api.context import Context, Route
+from wherry.api.detach import parse_keys
+from wherry.api.frames import frame
+from wherry.api.hijack import relay_stream
+from wherry.api.http.message import Answer, Reply, Request
+from wherry.api.params import json_body, shaped
+from wherry.api.routes.lifecycle import terminal_size
+from wherry.api.wire import containers as wire
+from wherry.engine.records import Exec, ExecOptions
+from wherry.errors import WherryError
+from wherry.runtime.api import CommandNotExecutable, CommandNotFound
+
+
+class _ExecConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Engine API v1.51, ExecConfig."""
+
+    cmd: tuple[str, ...] | str = ()
+    env: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    tty: bool = False
+    privileged: bool = False
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    detach_keys: str = ""
+    console_size: tuple[int, int] | None = None
+
+
+class _ExecStart(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    detach: bool = False
+    tty: bool = False
+    console_size: tuple[int, int] | None = None
+
+
+async def create(context: Context, request: Request, ref: str) -> Reply:
+    asked = shaped(await json_body(request, context.settings), _ExecConfig)
+    parse_keys(asked.detach_keys)
+    members = msgspec.structs.asdict(asked)
+    members["cmd"] = (asked.cmd,) if isinstance(asked.cmd, str) else asked.cmd
+    exec_id = await context.quick(context.engine.execs.create, ref, ExecOptions(**members))
+    return context.json({"Id": exec_id}, 201)
+
+
+async def start(context: Context, request: Request, exec_id: str) -> Answer:
+    asked = shaped(await json_body(request, context.settings, optional=True), _ExecStart)
+    record = context.engine.execs.get(exec_id)
+    begin = partial(
+        context.engine.execs.start,
+        exec_id,
+        detach=asked.detach,
+        console_size=asked.console_size or record.options.console_size,
+    )
+    if asked.detach:
+        await context.quick(begin)
+        return context.empty(200)
+    try:
+        stream = await context.quick(begin)
+    except (CommandNotFound, CommandNotExecutable) as error:
+        stream = _told_on_the_stream(record, error)
+    if stream is None:
+        return context.empty(200)
+    await relay_stream(
+        context,
+        request,
+        stream,
+        tty=record.options.tty,
+        stdin=record.options.attach_stdin,
+        detach_keys=record.options.detach_keys,
+        settled=lambda: asyncio.wrap_future(context.engine.execs.exited(exec_id)),
+    )
+    return None
+
+
+def _told_on_the_stream(record: Exec, error: WherryError) -> socket.socket:
+    """Docker tells a command that cannot be run as output, and by the exit code: clients that
+    asked for an upgrade take no other answer."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        text = f"{error}\r\n".encode()
+        ours.sendall(text if record.options.tty else frame("stdout", text))
+    return theirs
+
+
+async def inspect(context: Context, request: Request, exec_id: str) -> Reply:
+    return context.json(wire.execution(context.engine.execs.get(exec_id)))
+
+
+async def resize(context: Context, request: Request, exec_id: str) -> Reply:
+    rows, columns = terminal_size(request)
+    await context.quick(context.engine.execs.resize, exec_id, rows, columns)
+    return context.empty(200)
+
+
+ROUTES = (
+    Route("POST", "/containers/*/exec", create),
+    Route("POST", "/exec/*/start", start),
+    Route("POST", "/exec/*/resize", resize),
+    Route("GET", "/exec/*/json", inspect),
+)

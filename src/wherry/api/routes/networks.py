@@ -1,0 +1,167 @@
+"""Networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from wherry.api.context import Context, Route
+from wherry.api.http.message import Reply, Request
+from wherry.api.params import filters, json_body, shaped
+from wherry.api.wire import networks as wire
+from wherry.engine.api import EngineApi
+from wherry.engine.filters import as_bool, as_time, check_names, labels_match
+from wherry.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from wherry.network.api import Network, NetworkRequest, Subnet
+
+PREDEFINED = ("bridge", "host", "none")
+_FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
+_PRUNE_FILTERS = ("label", "label!", "until")
+
+
+class _IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    subnet: str = ""
+    ip_range: str = msgspec.field(default="", name="IPRange")
+    gateway: str = ""
+    auxiliary_addresses: dict[str, str] = {}
+
+
+class _Ipam(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    driver: str = "default"
+    config: tuple[_IpamConfig, ...] = ()
+
+
+class _Create(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The body of ``POST /networks/create``."""
+
+    name: str
+    driver: str = "bridge"
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    config_only: bool = False
+    ipam: _Ipam = msgspec.field(default=_Ipam(), name="IPAM")
+    enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+async def create(context: Context, request: Request, _: str) -> Reply:
+    asked = shaped(await json_body(request, context.settings), _Create)
+    for wanted, name in ((asked.ingress, "Ingress"), (asked.config_only, "ConfigOnly")):
+        if wanted:
+            raise NotSupported(f"networks with {name} belong to a swarm, which is not supported")
+    if asked.ipam.driver not in ("", "default"):
+        raise NotSupported(f"the IPAM driver {asked.ipam.driver!r} is not known, only default is")
+    made = await context.quick(context.engine.networks.create, _request(asked))
+    return context.json({"Id": made.id, "Warning": ""}, 201)
+
+
+def _request(asked: _Create) -> NetworkRequest:
+    subnets = tuple(
+        Subnet(
+            subnet=config.subnet,
+            gateway=config.gateway,
+            ip_range=config.ip_range,
+            auxiliary=config.auxiliary_addresses,
+        )
+        for config in asked.ipam.config
+        if config.subnet
+    )
+    return NetworkRequest(
+        name=asked.name,
+        driver=asked.driver or "bridge",
+        subnets=subnets,
+        internal=asked.internal,
+        ipv6=asked.enable_ipv6,
+        attachable=asked.attachable,
+        options=asked.options,
+        labels=asked.labels,
+    )
+
+
+async def list_(context: Context, request: Request, _: str) -> Reply:
+    wanted = filters(request)
+    check_names(wanted, _FILTERS)
+    networks = context.engine.networks
+    found = [n for n in networks.list() if _matches(context.engine, n, wanted)]
+    # before 1.28 a list told the containers as well
+    full = request.version < (1, 28)
+    return context.json([_json(context.engine, n) if full else wire.network(n) for n in found])
+
+
+def _matches(engine: EngineApi, network: Network, wanted: Mapping[str, Sequence[str]]) -> bool:
+    checks = {
+        "driver": lambda values: network.driver in values,
+        "id": lambda values: any(network.id.startswith(v) for v in values),
+        "name": lambda values: any(v in network.name for v in values),
+        "scope": lambda values: "local" in values,
+        "type": lambda values: _kind(network) in values,
+        "label": lambda values: labels_match(values, network.labels),
+        "dangling": lambda values: as_bool("dangling", values) is _dangling(engine, network),
+    }
+    return all(checks[name](values) for name, values in wanted.items() if values)
+
+
+def _kind(network: Network) -> str:
+    return "builtin" if network.name in PREDEFINED else "custom"
+
+
+def _dangling(engine: EngineApi, network: Network) -> bool:
+    return _kind(network) == "custom" and not engine.networks.endpoints(network.id)
+
+
+def _json(engine: EngineApi, network: Network) -> object:
+    endpoints = engine.networks.endpoints(network.id)
+    names = {c.id: c.name for c in engine.containers.list(running_only=False)} if endpoints else {}
+    return wire.network(network, endpoints, names)
+
+
+async def inspect(context: Context, request: Request, name: str) -> Reply:
+    if request.value("scope") not in ("", "local"):
+        raise InvalidArgument("this engine's networks are all of scope local")
+    return context.json(_json(context.engine, context.engine.networks.get(name)))
+
+
+async def remove(context: Context, request: Request, name: str) -> Reply:
+    await context.quick(context.engine.networks.remove, name)
+    return context.empty()
+
+
+async def prune(context: Context, request: Request, _: str) -> Reply:
+    wanted = filters(request)
+    check_names(wanted, _PRUNE_FILTERS)
+    gone = await context.slow(_prune, context.engine, wanted)
+    return context.json({"NetworksDeleted": gone or None})
+
+
+def _prune(engine: EngineApi, wanted: Mapping[str, Sequence[str]]) -> list[str]:
+    before = [as_time(text, time.time_ns()) for text in wanted.get("until", ())]
+    gone = []
+    for network in engine.networks.list():
+        old = all(network.created_ns < moment for moment in before)
+        kept = "label!" in wanted and labels_match(wanted["label!"], network.labels)
+        named = labels_match(wanted.get("label", ()), network.labels)
+        if old and named and not kept and _dangling(engine, network) and _gone(engine, network):
+            gone.append(network.name)
+    return gone
+
+
+def _gone(engine: EngineApi, network: Network) -> bool:
+    """Remove it, unless somebody begins to use it, or removes it, at this moment."""
+    try:
+        engine.networks.remove(network.id)
+    except (Conflict, NotFound):
+        return False
+    return True
+
+
+ROUTES = (
+    Route("GET", "/networks", list_),
+    Route("POST", "/networks/create", create),
+    Route("POST", "/networks/prune", prune),
+    Route("GET", "/networks/*", inspect),
+    Route("DELETE", "/networks/*", remove),
+)

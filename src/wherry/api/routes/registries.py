@@ -1,0 +1,57 @@
+"""What goes over the network to registries: pull and push."""
+
+from __future__ import annotations
+
+from wherry.api.context import Context, Route, lines_job
+from wherry.api.http.message import Answer, Request
+from wherry.api.params import registry_auth
+from wherry.errors import InvalidArgument, NotSupported
+
+
+async def create(context: Context, request: Request, _: str) -> Answer:
+    """Pull. Without a tag it is ``latest``; Docker would pull every tag there is."""
+    if request.value("fromSrc"):
+        raise NotSupported(
+            "importing a root file system (POST /images/create?fromSrc=) is not yet"
+            " possible with this engine"
+        )
+    name = request.value("fromImage")
+    if not name:
+        raise InvalidArgument("pulling an image needs its name in the parameter fromImage")
+    reference = joined(name, request.value("tag"))
+    platform, credentials = request.value("platform"), registry_auth(request)
+    pull = context.engine.images.pull
+    return await lines_job(
+        context,
+        request,
+        lambda tell: pull(reference, platform=platform, credentials=credentials, progress=tell),
+    )
+
+
+def joined(name: str, tag: str) -> str:
+    """The name with a tag or digest that came beside it; the separate one wins."""
+    if not tag or "@" in name:
+        return name
+    if ":" in tag:
+        return f"{name}@{tag}"
+    head, colon, tail = name.rpartition(":")
+    if colon and "/" not in tail:
+        name = head
+    return f"{name}:{tag}"
+
+
+async def push(context: Context, request: Request, name: str) -> Answer:
+    reference = joined(name, request.value("tag"))
+    credentials = registry_auth(request)
+    work = context.engine.images.push
+    return await lines_job(
+        context,
+        request,
+        lambda tell: work(reference, credentials=credentials, progress=tell),
+    )
+
+
+ROUTES = (
+    Route("POST", "/images/create", create),
+    Route("POST", "/images/**/push", push),
+)

@@ -1,0 +1,82 @@
+"""Ping, version, information, disk usage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wherry.api.context import Context, Route
+from wherry.api.http.message import Reply, Request
+from wherry.api.routes.volumes import volume_json
+from wherry.api.wire import containers as container_wire
+from wherry.api.wire import images as image_wire
+from wherry.api.wire import system as wire
+from wherry.engine.api import EngineApi
+
+_KINDS = ("container", "image", "volume", "build-cache")
+
+
+async def ping(context: Context, request: Request, _: str) -> Reply:
+    """``Builder-Version`` 1: sessions, which BuildKit needs, are not served."""
+    headers = {
+        **context.headers,
+        "Builder-Version": "1",
+        "Swarm": "inactive",
+        "Cache-Control": "no-cache, no-store, must-revalidate",
+        "Pragma": "no-cache",
+    }
+    return Reply(200, b"OK", "text/plain; charset=utf-8", headers)
+
+
+async def version(context: Context, request: Request, _: str) -> Reply:
+    info = context.engine.system.info()
+    return context.json(wire.version(info, context.settings))
+
+
+async def info(context: Context, request: Request, _: str) -> Reply:
+    return context.json(wire.information(await context.quick(context.engine.system.info)))
+
+
+async def disk_usage(context: Context, request: Request, _: str) -> Reply:
+    kinds = request.query.get("type") or list(_KINDS)
+    return context.json(await context.slow(_usage, context.engine, kinds))
+
+
+def _usage(engine: EngineApi, kinds: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"BuilderSize": 0}
+    if "image" in kinds:
+        found |= _image_usage(engine)
+    if "container" in kinds:
+        found["Containers"] = [
+            container_wire.summary(c, engine.containers.size(c.id))
+            for c in engine.containers.list(running_only=False)
+        ]
+    if "volume" in kinds:
+        found["Volumes"] = [volume_json(v, usage=True) for v in engine.volumes.list()]
+    if "build-cache" in kinds:
+        found["BuildCache"] = []
+    return found
+
+
+def _image_usage(engine: EngineApi) -> dict[str, Any]:
+    images = engine.image_store.list()
+    users: dict[str, int] = {}
+    for container in engine.containers.list(running_only=False):
+        users[container.image_id] = users.get(container.image_id, 0) + 1
+    sizes = {layer.chain_id: layer.size for image in images for layer in image.layers}
+    holders: dict[str, int] = {}
+    for image in images:
+        for layer in image.layers:
+            holders[layer.chain_id] = holders.get(layer.chain_id, 0) + 1
+    lines = []
+    for image in images:
+        shared = sum(layer.size for layer in image.layers if holders[layer.chain_id] > 1)
+        lines.append(image_wire.summary(image, users.get(image.id, 0), shared))
+    return {"LayersSize": sum(sizes.values()), "Images": lines}
+
+
+ROUTES = (
+    Route("GET", "/_ping", ping),
+    Route("GET", "/version", version),
+    Route("GET", "/info", info),
+    Route("GET", "/system/df", disk_usage),
+)

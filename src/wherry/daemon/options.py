@@ -1,0 +1,198 @@
+"""The daemon's options: flags and the configuration file, read once and checked together.
+
+Flags and keys have dockerd's names. What is given in both places is refused, as dockerd does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from wherry.errors import InvalidArgument
+
+DEFAULT_CONFIG = "/etc/wherry/daemon.json"
+DEFAULT_HOST = "unix:///run/wherry/wherry.sock"
+LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+Kind = Literal["text", "number", "switch", "list"]
+
+
+class BadOptions(InvalidArgument):
+    """A flag or a key of the configuration file is unknown, wrong or given twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """``flag`` without dashes; ``key`` is the name in the configuration file."""
+
+    flag: str
+    kind: Kind
+    help: str
+    key: str = ""
+    short: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.key or self.flag
+
+
+OPTIONS = (
+    Option("host", "list", "socket to listen on: unix://PATH or tcp://ADDRESS:PORT", "hosts", "H"),
+    Option("data-root", "text", "where images, layers and containers are kept"),
+    Option("exec-root", "text", "where the state of running containers is kept"),
+    Option("pidfile", "text", "file to write the engine's process id to", short="p"),
+    Option("log-level", "text", f"one of {', '.join(LEVELS)}", short="l"),
+    Option("debug", "switch", "log everything", short="D"),
+    Option("group", "text", "group that may use the Unix socket (name or id)", short="G"),
+    Option("label", "list", "KEY=VALUE shown by info", "labels"),
+    Option("insecure-registry", "list", "registry without (good) TLS", "insecure-registries"),
+    Option(
+        "registry-mirror", "list", "URL asked for Docker Hub's images first", "registry-mirrors"
+    ),
+    Option("bip", "text", "address and subnet of the default bridge, in CIDR form"),
+    Option("mtu", "number", "MTU of the networks, in bytes"),
+    Option("dns", "list", "name server for containers"),
+    Option("dns-opt", "list", "resolver option for containers", "dns-opts"),
+    Option("dns-search", "list", "search domain for containers"),
+    Option("cgroup-parent", "text", "control group above those of all containers"),
+    Option("host-ca", "switch", "show the host's certificate authorities to containers and builds"),
+    Option("insecure-tcp", "switch", "allow TCP on other addresses than the loopback, without TLS"),
+    Option("live-restore", "switch", "accepted; containers always outlive the engine"),
+)
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+_TLS = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
+_DECODERS: dict[Kind, Any] = {"text": str, "number": int, "switch": bool, "list": list[str]}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What was asked for, with the defaults for what was not."""
+
+    hosts: tuple[str, ...] = (DEFAULT_HOST,)
+    data_root: str = "/var/lib/wherry"
+    exec_root: str = "/run/wherry"
+    pidfile: str = ""
+    log_level: str = "info"
+    debug: bool = False
+    group: str = ""
+    labels: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[str, ...] = ()
+    bip: str = ""
+    mtu: int = 0
+    dns: tuple[str, ...] = ()
+    dns_opts: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    cgroup_parent: str = ""
+    host_ca: bool = False
+    insecure_tcp: bool = False
+    live_restore: bool = True
+    proxies: dict[str, str] = {}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise BadOptions(f"{message}; see wherry daemon --help")
+
+
+def _parser(version: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="wherry daemon",
+        description="The container engine.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for option in OPTIONS:
+        names = [f"-{option.short}"] * bool(option.short) + [f"--{option.flag}"]
+        if option.kind == "switch":
+            parser.add_argument(
+                *names, dest=option.name, help=option.help, type=_switch, nargs="?", const=True
+            )
+        elif option.kind == "list":
+            parser.add_argument(*names, dest=option.name, help=option.help, action="append")
+        else:
+            kind = int if option.kind == "number" else str
+            parser.add_argument(*names, dest=option.name, help=option.help, type=kind)
+    for name in _TLS:
+        parser.add_argument(f"--{name}", nargs="?", const="", help=argparse.SUPPRESS)
+    parser.add_argument("--config-file", help=f"JSON file of options (default {DEFAULT_CONFIG})")
+    parser.add_argument("-v", "--version", action="version", version=f"wherry {version}")
+    return parser
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1")
+
+
+def read_options(argv: Sequence[str], version: str = "") -> Options:
+    """Flags and file as one value. BadOptions; exits for ``--help`` and ``--version``."""
+    flags = vars(_parser(version).parse_args(list(argv)))
+    for name in _TLS:
+        if name in flags:
+            raise BadOptions(f"--{name} is not supported yet: use ssh or a Unix socket")
+    path = flags.pop("config_file", None)
+    values = _read_file(path or DEFAULT_CONFIG, required=path is not None)
+    both = sorted(set(flags) & set(values))
+    if both:
+        told = ", ".join(f"{n}: (from flag: {flags[n]}, from file: {values[n]})" for n in both)
+        raise BadOptions(
+            "the following directives are specified both as a flag and in the configuration"
+            f" file: {told}"
+        )
+    return _checked(msgspec.convert(flags | values, Options))
+
+
+def _read_file(path: str, *, required: bool) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        if required:
+            raise BadOptions(f"the configuration file {path} does not exist") from None
+        return {}
+    except OSError as error:
+        raise BadOptions(
+            f"the configuration file {path} cannot be read: {error.strerror}"
+        ) from None
+    if not data.strip():
+        return {}
+    try:
+        values = msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadOptions(f"the configuration file {path} is not a JSON object: {error}") from None
+    for key, value in values.items():
+        _check_key(path, key, value)
+    return values
+
+
+def _check_key(path: str, key: str, value: object) -> None:
+    if key in _TLS:
+        raise BadOptions(f"the key {key!r} in {path} is not supported yet: TLS is not served")
+    option = _BY_NAME.get(key)
+    if option is None and key != "proxies":
+        raise BadOptions(f"the configuration file {path} has a key that is not known: {key!r}")
+    kind = _DECODERS[option.kind] if option else dict[str, str]
+    try:
+        msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise BadOptions(f"the key {key!r} in {path} has a wrong value: {error}") from None
+
+
+def _checked(options: Options) -> Options:
+    if options.log_level not in LEVELS:
+        raise BadOptions(
+            f"the log level {options.log_level!r} is not known: want one of {', '.join(LEVELS)}"
+        )
+    for label in options.labels:
+        if not label.partition("=")[0]:
+            raise BadOptions(f"the label {label!r} has no key: want KEY=VALUE")
+    unknown = set(options.proxies) - {"http-proxy", "https-proxy", "no-proxy"}
+    if unknown:
+        raise BadOptions(f"the key 'proxies' has unknown members: {', '.join(sorted(unknown))}")
+    return options

@@ -1,0 +1,146 @@
+"""A real HTTP server on a real Unix socket, in a thread of its own, for each test that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wherry.api.http.connection import Handler
+from wherry.api.http.server import HttpServer
+
+_PATIENCE = 10.0
+
+
+class Running:
+    """A server and how to reach it."""
+
+    def __init__(self, path: Path, make: Callable[[], Handler]) -> None:
+        self.path = str(path)
+        self._make = make
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._server: HttpServer | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(self.path)
+        handler = self._make()
+        self._server = HttpServer(handler)
+        await self._server.listen(sock)
+        self._ready.set()
+        await self._stop.wait()
+        await self._server.close(grace=1.0)
+        close = getattr(handler, "close", None)
+        if close is not None:
+            close()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(_PATIENCE)
+
+    def stop(self) -> None:
+        assert self._loop is not None
+        assert self._stop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_PATIENCE)
+        assert not self._thread.is_alive()
+
+    def on_loop(self, question: Callable[[], Any]) -> Any:
+        """Ask something in the server's own thread."""
+
+        async def ask() -> Any:
+            return question()
+
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(_PATIENCE)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Let the loop turn until ``condition`` holds there."""
+
+        async def wait() -> None:
+            async with asyncio.timeout(_PATIENCE):
+                while not condition():
+                    await asyncio.sleep(0)
+
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(wait(), self._loop).result(_PATIENCE)
+
+    @property
+    def connections(self) -> int:
+        assert self._server is not None
+        return self._server.connections
+
+    def connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(_PATIENCE)
+        sock.connect(self.path)
+        return sock
+
+    def client(self) -> http.client.HTTPConnection:
+        return _UnixConnection(self.path)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("wherry", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(self._path)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Callable[[], Handler]], Running]]:
+    """``serve(make)`` runs what ``make()`` returns, which is called in the server's loop."""
+    with ExitStack() as stack:
+
+        def start(make: Callable[[], Handler]) -> Running:
+            running = Running(tmp_path / "api.sock", make)
+            running.start()
+            stack.callback(running.stop)
+            return running
+
+        yield start
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything up to the end of the stream."""
+    parts = []
+    while data := sock.recv(65536):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def read_head(sock: socket.socket) -> bytes:
+    """One byte at a time up to the empty line, so that nothing of the stream is taken."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = sock.recv(1)
+        assert byte, head
+        head += byte
+    return head
+
+
+@pytest.fixture
+def wire() -> Any:
+    """The helpers above, since test files cannot import each other."""
+
+    class Helpers:
+        read_all = staticmethod(read_all)
+        read_head = staticmethod(read_head)
+
+    return Helpers
