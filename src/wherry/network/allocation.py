@@ -25,6 +25,8 @@ class Allocator:
     def __init__(self, records: Records, names: HostNames) -> None:
         self._records = records
         self._names = names
+        self._last: dict[tuple[str, str], int] = {}
+        """The address given out last, by network and subnet; written within transactions only."""
 
     def lease(self, network: Network, request: EndpointRequest, interface: str) -> Endpoint:
         """Record an endpoint with its addresses; nothing of it exists yet.
@@ -78,9 +80,9 @@ class Allocator:
         return address
 
     def _next(self, network: Network, subnet: Subnet) -> str:
-        last = self._records.cursor(network.id, subnet.subnet)
+        key = network.id, subnet.subnet
         found = AddressRange.of(subnet).next_free(
-            int(parse_address(last)) if last else -1,
+            self._last.get(key, -1),
             lambda address: self._records.is_leased(network.id, address),
         )
         if found is None:
@@ -88,7 +90,7 @@ class Allocator:
                 f"no available addresses on this network's address pools: {network.name} "
                 f"({network.id}) has none left in {subnet.ip_range or subnet.subnet}"
             )
-        self._records.set_cursor(network.id, subnet.subnet, found)
+        self._last[key] = int(parse_address(found))
         return found
 
 

@@ -94,8 +94,11 @@ class BridgeNetworks:
 
     def _accept_elsewhere(self) -> None:
         """Called often, since other engines may come and set their policy at any time."""
+        self._sync_foreign([network.interface for network in self._catalog.bridges()])
+
+    def _sync_foreign(self, bridges: Sequence[str]) -> None:
         try:
-            self._foreign.sync([network.interface for network in self._catalog.bridges()])
+            self._foreign.sync(bridges)
         except OSError as error:
             log.warning("cannot add to the rules of iptables: %s", error)
 
@@ -231,7 +234,7 @@ class BridgeNetworks:
             self._endpoints.drain()
             self._keep_only(())
             self._pool.close()
-            self._foreign.sync(())
+            self._sync_foreign(())
             for name in self._bridge_names() | set(self._links.bridges(self._names)):
                 self._links.remove(name)
             self._firewall.purge()

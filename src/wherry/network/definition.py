@@ -119,6 +119,7 @@ def policy_of(network: Network) -> BridgePolicy:
     options = parse_options(network.options)
     return BridgePolicy(
         interface=network.interface,
+        subnets=tuple(subnet.subnet for subnet in network.subnets),
         internal=network.internal,
         icc=options.icc,
         masquerade=options.masquerade,

@@ -32,6 +32,8 @@ _SETS = (
     nft.Set("masqueraded", (nft.INTERFACE,)),
     nft.Set("same", (nft.INTERFACE, nft.INTERFACE)),
     nft.Set("talking", (nft.INTERFACE, nft.INTERFACE)),
+    nft.Set("local4", (nft.ADDRESS4, nft.INTERFACE), ranges=True),
+    nft.Set("local6", (nft.ADDRESS6, nft.INTERFACE), ranges=True),
     nft.Set("ports4", (nft.ADDRESS4, *_PORT), _TARGET4),
     nft.Set("ports6", (nft.ADDRESS6, *_PORT), _TARGET6),
     nft.Set("any4", _PORT, _TARGET4),
@@ -52,6 +54,7 @@ class BridgePolicy:
     """What the filter has to know of a network."""
 
     interface: str
+    subnets: tuple[str, ...]
     internal: bool
     icc: bool
     masquerade: bool
@@ -100,7 +103,10 @@ class Firewall:
 
     def purge(self) -> None:
         """Remove the table. Idempotent."""
-        self._nft.transact([nft.add_table(self._table), nft.delete_table(self._table)])
+        try:
+            self._nft.transact([nft.add_table(self._table), nft.delete_table(self._table)])
+        except NetlinkError as error:
+            raise InternalError(f"cannot remove the packet filter: {error.strerror}") from error
 
     def close(self) -> None:
         self._nft.close()
@@ -188,8 +194,9 @@ def _nat_rules() -> Iterable[tuple[str, tuple[bytes, ...]]]:
     yield "prerouting", (*not_local, *_loopback_destination(), nft.verdict(nft.RETURN))
     for chain in ("prerouting", "output"):
         yield chain, (nft.is_for_this_host(), nft.verdict(nft.JUMP, "ports"))
-    hairpin = (*_between("same"), nft.is_destination_translated(), nft.masquerade())
-    yield "postrouting", hairpin
+    translated = (nft.is_destination_translated(), nft.masquerade())
+    yield "postrouting", (*_from_own_subnet(nft.IPV4), *translated)
+    yield "postrouting", (*_from_own_subnet(nft.IPV6), *translated)
     yield "postrouting", (*_between("same"), nft.verdict(nft.RETURN))
     yield (
         "postrouting",
@@ -224,6 +231,16 @@ def _between(name: str) -> tuple[bytes, ...]:
     )
 
 
+def _from_own_subnet(family: int) -> tuple[bytes, ...]:
+    """From a container, back to its own bridge. The source tells, since frames that are bridged
+    have no input interface here."""
+    if family == nft.IPV4:
+        load, behind, name = nft.load_source4(4), WORD[1], "local4"
+    else:
+        load, behind, name = nft.load_source6(), WORD[4], "local6"
+    return nft.is_family(family), load, nft.load_output_interface(behind), nft.lookup(name)
+
+
 def _loopback_destination() -> tuple[bytes, ...]:
     return nft.is_family(nft.IPV4), nft.load_destination4(1), nft.compare(_LOOPBACK4)
 
@@ -233,15 +250,23 @@ def _loopback_source() -> tuple[bytes, ...]:
 
 
 def _bridge_elements(policy: BridgePolicy) -> list[tuple[str, nft.Element]]:
-    one = nft.interface_key(policy.interface)
-    found = [("bridges", (one, b"")), ("same", (one + one, b""))]
+    name = nft.interface_key(policy.interface)
+    one, pair = nft.Element(name), nft.Element(name + name)
+    found = [("bridges", one), ("same", pair)]
+    found += [_subnet_element(subnet, name) for subnet in policy.subnets]
     if policy.internal:
-        found.append(("internal", (one, b"")))
+        found.append(("internal", one))
     elif policy.masquerade:
-        found.append(("masqueraded", (one, b"")))
+        found.append(("masqueraded", one))
     if policy.icc:
-        found.append(("talking", (one + one, b"")))
+        found.append(("talking", pair))
     return found
+
+
+def _subnet_element(subnet: str, name: bytes) -> tuple[str, nft.Element]:
+    prefix = ipaddress.ip_network(subnet)
+    first, last = prefix.network_address.packed, prefix.broadcast_address.packed
+    return f"local{prefix.version}", nft.Element(first + name, last=last + name)
 
 
 def _port_elements(mappings: Iterable[PortMapping]) -> list[tuple[str, nft.Element]]:
@@ -255,5 +280,5 @@ def _port_element(mapping: PortMapping) -> tuple[str, nft.Element]:
     target = ipaddress.ip_address(mapping.container_ip).packed
     data = nft.concatenated(target, struct.pack(">H", mapping.container_port))
     if address.is_unspecified:
-        return f"any{address.version}", (key, data)
-    return f"ports{address.version}", (address.packed + key, data)
+        return f"any{address.version}", nft.Element(key, data)
+    return f"ports{address.version}", nft.Element(address.packed + key, data)

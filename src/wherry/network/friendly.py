@@ -9,6 +9,7 @@ table goes on deciding what passes.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 from wherry.sys.netlink import nftables as nft
@@ -25,10 +26,15 @@ class ForeignRules:
         """``owner`` marks our rules: a comment that begins with it."""
         self._owner = owner
         self._nft = nft.NftConnection()
+        self._lock = threading.Lock()
 
     def sync(self, bridges: Iterable[str]) -> None:
         """Where the policy is DROP, accept what goes through these bridges; nothing elsewhere."""
         wanted = list(bridges)
+        with self._lock:
+            self._sync(wanted)
+
+    def _sync(self, wanted: list[str]) -> None:
         for family in _FAMILIES:
             policy = self._nft.chain_policy(family, _TABLE, _CHAIN)
             if policy is not None:

@@ -26,6 +26,7 @@ class Links:
     def __init__(self, route: RouteConnection, default_mtu: int) -> None:
         self._route = route
         self._default_mtu = default_mtu or route_mtu(route)
+        self._bridges: dict[str, Link] = {}  # as they were when they were last looked at
 
     def ensure_bridge(self, network: Network) -> None:
         """Make the bridge of a network, its addresses and settings; what is there stays."""
@@ -35,7 +36,7 @@ class Links:
             if link.kind != "bridge":
                 raise Conflict(f"cannot make network {network.name}: {name} is not a bridge")
             self._settings(network)
-            self._route.take_up(name)
+            self._bridges[name] = self._route.take_up(name)
             self._route.configure(link.index, _bridge_addresses(network), ())
         except OSError as error:
             raise InternalError(
@@ -50,9 +51,9 @@ class Links:
         """Before the addresses: a bridge without IPv6 has no link-local one through which
         containers could reach services of the host."""
         name = network.interface
-        sysctl.write(f"ipv4/conf/{name}/route_localnet", "1")
-        sysctl.write(f"ipv6/conf/{name}/accept_ra", "0")
-        sysctl.write(f"ipv6/conf/{name}/disable_ipv6", "0" if network.ipv6 else "1")
+        sysctl.ensure(f"ipv4/conf/{name}/route_localnet", "1")
+        sysctl.ensure(f"ipv6/conf/{name}/accept_ra", "0")
+        sysctl.ensure(f"ipv6/conf/{name}/disable_ipv6", "0" if network.ipv6 else "1")
         sysctl.forward_ipv4()
         if network.ipv6:
             sysctl.forward_ipv6()
@@ -92,7 +93,7 @@ class Links:
     def attach(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         """Join a sandbox to a bridge. On an error the link may be there, and its removal is due.
 
-        FileExistsError if the host's name for the link is taken.
+        FileExistsError if a name of the link is taken, on the host or inside.
         """
         try:
             self._create_pair(network, sandbox, endpoint)
@@ -108,8 +109,21 @@ class Links:
             ) from error
 
     def _create_pair(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
-        bridge = self._route.link(network.interface)
-        veth = Veth(
+        """Someone may have removed the bridge: then it is made again."""
+        try:
+            self._route.create_veth(self._veth(network, sandbox, endpoint))
+        except NetlinkError as error:
+            if error.errno == errno.EEXIST:
+                raise FileExistsError(endpoint.host_interface) from error
+            if self._route.find_link(network.interface) == self._bridges.get(network.interface):
+                raise
+            self.ensure_bridge(network)
+            self._route.create_veth(self._veth(network, sandbox, endpoint))
+        sandbox.note(endpoint.interface)
+
+    def _veth(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> Veth:
+        bridge = self._bridges[network.interface]
+        return Veth(
             name=endpoint.host_interface,
             master=bridge.index,
             mtu=bridge.mtu,
@@ -120,13 +134,6 @@ class Links:
             isolated=not parse_options(network.options).icc,
             hairpin=bridged_frames_are_filtered(),
         )
-        try:
-            self._route.create_veth(veth)
-        except NetlinkError as error:
-            if error.errno == errno.EEXIST:
-                raise FileExistsError(endpoint.host_interface) from error
-            raise
-        sandbox.note(endpoint.interface)
 
     def _configure(self, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         link = sandbox.route.take_up(endpoint.interface)

@@ -22,21 +22,12 @@ SCRIPTS = (
     CREATE TABLE network_endpoint (
         id TEXT PRIMARY KEY,
         network_id TEXT NOT NULL REFERENCES network (id),
+        ipv4 TEXT,
+        ipv6 TEXT,
         leaving INTEGER NOT NULL DEFAULT 0,
-        record BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE network_lease (
-        network_id TEXT NOT NULL,
-        address TEXT NOT NULL,
-        endpoint_id TEXT NOT NULL REFERENCES network_endpoint (id) ON DELETE CASCADE,
-        PRIMARY KEY (network_id, address)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX network_lease_endpoint ON network_lease (endpoint_id);
-    CREATE TABLE network_cursor (
-        network_id TEXT NOT NULL REFERENCES network (id) ON DELETE CASCADE,
-        subnet TEXT NOT NULL,
-        address TEXT NOT NULL,
-        PRIMARY KEY (network_id, subnet)
+        record BLOB NOT NULL,
+        UNIQUE (network_id, ipv4),
+        UNIQUE (network_id, ipv6)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE network_port (
         protocol TEXT NOT NULL,
@@ -120,55 +111,34 @@ class Records:
     def restore_endpoint(self, endpoint: Endpoint) -> None:
         """Record an endpoint that exists but was lost, whoever else claims its addresses."""
         with self._db.transaction():
-            for address in _addresses(endpoint):
-                self._db.execute(
-                    "DELETE FROM network_lease WHERE network_id = ? AND address = ?",
-                    endpoint.network_id,
-                    address,
-                )
+            for address in (endpoint.ipv4, endpoint.ipv6):
+                if holder := self.lease_holder(endpoint.network_id, address):
+                    self.remove_endpoints([holder[0]])
             self._insert(endpoint)
 
     def _insert(self, endpoint: Endpoint) -> None:
         self._db.execute(
-            "INSERT INTO network_endpoint (id, network_id, record) VALUES (?, ?, ?)",
+            "INSERT INTO network_endpoint (id, network_id, ipv4, ipv6, record) "
+            "VALUES (?, ?, ?, ?, ?)",
             endpoint.id,
             endpoint.network_id,
+            endpoint.ipv4 or None,
+            endpoint.ipv6 or None,
             msgspec.json.encode(endpoint),
         )
-        for address in _addresses(endpoint):
-            self._db.execute(
-                "INSERT INTO network_lease VALUES (?, ?, ?)",
-                endpoint.network_id,
-                address,
-                endpoint.id,
-            )
 
     def is_leased(self, network_id: str, address: str) -> bool:
         return self.lease_holder(network_id, address) is not None
 
     def lease_holder(self, network_id: str, address: str) -> tuple[str, bool] | None:
         """The endpoint that has an address, and whether it is leaving."""
+        column = "ipv6" if ":" in address else "ipv4"
         row = self._db.query_one(
-            "SELECT e.id, e.leaving FROM network_lease l JOIN network_endpoint e "
-            "ON e.id = l.endpoint_id WHERE l.network_id = ? AND l.address = ?",
+            f"SELECT id, leaving FROM network_endpoint WHERE network_id = ? AND {column} = ?",
             network_id,
             address,
         )
         return (row[0], bool(row[1])) if row else None
-
-    def cursor(self, network_id: str, subnet: str) -> str:
-        """The address that was given out last, empty before the first."""
-        row = self._db.query_one(
-            "SELECT address FROM network_cursor WHERE network_id = ? AND subnet = ?",
-            network_id,
-            subnet,
-        )
-        return row[0] if row else ""
-
-    def set_cursor(self, network_id: str, subnet: str, address: str) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO network_cursor VALUES (?, ?, ?)", network_id, subnet, address
-        )
 
     def endpoints(self, network_id: str = "") -> list[Endpoint]:
         """Those of one network, or all, but those that are leaving."""
@@ -235,10 +205,6 @@ class Records:
             if _clash(host_ip, other_ip):
                 return msgspec.json.decode(record, type=Endpoint)
         return None
-
-
-def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
-    return tuple(one for one in (endpoint.ipv4, endpoint.ipv6) if one)
 
 
 def _clash(one: str, other: str) -> bool:

@@ -20,6 +20,7 @@ from wherry.sys.netlink.route import RouteConnection
 
 Result = TypeVar("Result")
 
+_PAUSE = 0.05  # seconds
 _OWN = "/proc/thread-self/ns/net"
 # What dockerd sets in a container's namespace; and no IPv6 on an interface before it is asked for.
 _SETTINGS = {
@@ -199,10 +200,18 @@ class SandboxPool:
         os.close(self._home)
 
     def _wait_for_work(self) -> bool:
-        """False when the pool is closed. After an error only a new request is worth a try."""
+        """False when the pool is closed. After an error only a new request is worth a try.
+
+        The next start is hardly ever at once, and the present one has better use for the
+        processor: a taken sandbox is replaced after a pause, unless somebody waits.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._wants_more())
+            self._changed.wait_for(lambda: self._closed or self._is_urgent(), _PAUSE)
             return not self._closed
+
+    def _is_urgent(self) -> bool:
+        return self._waiting > len(self._ready)
 
     def _wants_more(self) -> bool:
         if self._error:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 
 _ROOT = "/proc/sys/net"
+_LIMIT = 4096
 
 
 def read(name: str) -> str:
     """The value of a setting such as ``ipv4/ip_forward``; empty if the kernel lacks it."""
     try:
-        with open(f"{_ROOT}/{name}") as file:
-            return file.read().strip()
+        fd = os.open(f"{_ROOT}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return ""
+    try:
+        return os.read(fd, _LIMIT).decode().strip()
+    finally:
+        os.close(fd)
 
 
 def write(name: str, value: str) -> None:
@@ -28,10 +32,15 @@ def write(name: str, value: str) -> None:
         os.close(fd)
 
 
+def ensure(name: str, value: str) -> None:
+    """Set it if it is not so already: /proc/sys may be read-only."""
+    if read(name) != value:
+        write(name, value)
+
+
 def forward_ipv4() -> None:
     """Let the host route between its interfaces."""
-    if read("ipv4/ip_forward") == "0":
-        write("ipv4/ip_forward", "1")
+    ensure("ipv4/ip_forward", "1")
 
 
 def forward_ipv6() -> None:

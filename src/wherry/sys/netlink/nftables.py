@@ -49,7 +49,7 @@ _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 6, 7, 15, 16
 _CT_STATE, _CT_STATUS = 0, 2
 _FIB_ADDRTYPE, _FIB_DADDR = 3, 2
-_SET_MAP = 0x8
+_SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x4, 0x8, 0x80
 _ELEMENTS_A_MESSAGE = 400  # an attribute, thus a list of elements, ends at 64 KiB
 _NAME_SIZE = 16  # IFNAMSIZ
 # libnftnl's user data for the nft program: keys are in host byte order, else it lists no names.
@@ -83,11 +83,24 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A set of keys, or with ``data`` a map. Keys and data of several types are concatenated."""
+    """A set of keys, or with ``data`` a map. Keys and data of several types are concatenated.
+
+    With ``ranges`` each element covers all keys that lie between two in every part (Linux 5.6).
+    """
 
     name: str
     key: tuple[DataType, ...]
     data: tuple[DataType, ...] = ()
+    ranges: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a set; of a map with its datum, of a set of ranges with its last key."""
+
+    key: bytes
+    data: bytes = b""
+    last: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +152,10 @@ def is_family(family: int) -> bytes:
 def load_source4(size: int, register: int = REGISTER[0]) -> bytes:
     """The first ``size`` bytes of the source address of an IPv4 packet."""
     return _load_payload(_NETWORK_HEADER, 12, size, register)
+
+
+def load_source6(register: int = REGISTER[0]) -> bytes:
+    return _load_payload(_NETWORK_HEADER, 8, 16, register)
 
 
 def load_destination4(size: int, register: int = REGISTER[0]) -> bytes:
@@ -255,11 +272,15 @@ def add_chain(table: str, chain: Chain) -> Message:
 def add_set(table: str, one: Set, identity: int) -> Message:
     """``identity`` is unique among the sets of one batch."""
     key_number, key_size = _joined(one.key)
+    flags = (_SET_MAP if one.data else 0) | (_SET_INTERVAL | _SET_CONCAT if one.ranges else 0)
     payload = text(1, table) + text(2, one.name)
-    payload += be32(3, _SET_MAP if one.data else 0) + be32(4, key_number) + be32(5, key_size)
+    payload += be32(3, flags) + be32(4, key_number) + be32(5, key_size)
     if one.data:
         data_number, data_size = _joined(one.data)
         payload += be32(6, data_number) + be32(7, data_size)
+    if one.ranges:
+        fields = [nested(1, be32(1, part.size)) for part in one.key]
+        payload += nested(9, nested(2, *fields))
     payload += be32(10, identity) + attribute(13, _SET_HINTS)
     return _message(_NEWSET, payload, NLM_F_CREATE)
 
@@ -299,10 +320,6 @@ def delete_rule(table: str, chain: str, handle: int, family: int = INET) -> Mess
     return _message(_DELRULE, text(1, table) + text(2, chain) + be64(3, handle), 0, family)
 
 
-Element = tuple[bytes, bytes]
-"""Key and datum; the datum of a set's element is empty."""
-
-
 def add_elements(table: str, name: str, elements: Sequence[Element]) -> list[Message]:
     """EEXIST if a key is there already."""
     return [
@@ -322,11 +339,16 @@ def _parts(elements: Sequence[Element]) -> Iterable[Sequence[Element]]:
 
 
 def _elements(table: str, name: str, elements: Sequence[Element]) -> bytes:
-    encoded = [
-        nested(1, nested(1, attribute(1, key)), nested(2, attribute(1, data)) if data else b"")
-        for key, data in elements
-    ]
-    return text(1, table) + text(2, name) + nested(3, *encoded)
+    return text(1, table) + text(2, name) + nested(3, *map(_element, elements))
+
+
+def _element(element: Element) -> bytes:
+    parts = nested(1, attribute(1, element.key))
+    if element.data:
+        parts += nested(2, attribute(1, element.data))
+    if element.last:
+        parts += nested(10, attribute(1, element.last))
+    return nested(1, parts)
 
 
 class NftConnection:
