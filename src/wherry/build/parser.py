@@ -47,6 +47,7 @@ class Dockerfile(msgspec.Struct, frozen=True, kw_only=True):
     escape: str
     instructions: tuple[AnyInstruction, ...]
     warnings: tuple[str, ...] = ()
+    directives: dict[str, str] = {}
 
 
 class _Args(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +73,7 @@ def parse_dockerfile(source: bytes, name: str = "Dockerfile") -> Dockerfile:
         escape=lines.escape,
         instructions=tuple(parse_instruction(line, lines.escape) for line in lines.lines),
         warnings=lines.warnings,
+        directives=lines.directives,
     )
 
 

@@ -333,16 +333,3 @@ def remove_matching(fd: int, patterns: Patterns, path: str = "") -> bool:
             remove_tree(name, dir_fd=fd)
         empty = empty and matched
     return empty
-
-
-# --- times -----------------------------------------------------------------------------------
-
-
-def clamp_times(fd: int, limit_ns: int) -> None:
-    """Set all later modification times in a tree, the directory itself included, to the limit."""
-    times = (limit_ns, limit_ns)
-    for node in walk(fd):
-        if node.status.st_mtime_ns > limit_ns:
-            os.utime(node.at, ns=times, dir_fd=node.dir_fd, follow_symlinks=False)
-    if os.fstat(fd).st_mtime_ns > limit_ns:
-        os.utime(fd, ns=times)
