@@ -1,0 +1,388 @@
+"""The engine's side of the launcher and its monitors: what implements :class:`Runtime`."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from wherry.cgroup import open_cgroups
+from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, Unavailable
+from wherry.runtime import messages as msg
+from wherry.runtime import state
+from wherry.runtime.api import ExecRequest, ExitStatus, StartRequest
+from wherry.sys import mount as m
+
+_BOOTSTRAP = (
+    "import json,sys;sys.path[:0]=json.loads(sys.argv.pop());"
+    "from wherry.runtime.launcher import main;main()"
+)
+_KILLED = 137
+
+Callback = Callable[[ExitStatus], None]
+
+
+def spawn_launcher() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a launcher; returns it and our end of its socket.
+
+    The interpreter is executed from a read-only mount of its own: through /proc/PID/exe a hostile
+    container could otherwise write to the host's file (CVE-2019-5736).
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    program = _protected_interpreter()
+    try:
+        path = sys.executable if program is None else f"/proc/self/fd/{program}"
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(theirs.fileno()), _module_path()],
+            executable=path,
+            pass_fds=[theirs.fileno(), *([program] if program is not None else [])],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+    finally:
+        theirs.close()
+        if program is not None:
+            os.close(program)
+    return process, ours
+
+
+def _module_path() -> str:
+    return json.dumps([os.path.abspath(entry) for entry in sys.path if entry])
+
+
+def _protected_interpreter() -> int | None:
+    """A descriptor of the interpreter on a detached read-only mount; None where that cannot be."""
+    try:
+        fd = m.open_tree(m.AT_FDCWD, os.path.realpath(sys.executable), m.OPEN_TREE_CLONE)
+    except OSError:
+        return None
+    try:
+        m.mount_setattr(fd, "", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+class MonitoredProcess:
+    """A process behind a connection to its monitor."""
+
+    def __init__(
+        self, runtime: LauncherRuntime, sock: socket.socket, state_dir: str, started: msg.Started
+    ) -> None:
+        self._runtime = runtime
+        self._sock = sock
+        self._state_dir = state_dir
+        self._started = started
+        self._lock = threading.Condition()
+        self._status: ExitStatus | None = None
+        self._callbacks: list[Callback] = []
+        self._answers: dict[int, msg.Done | None] = {}
+        self._seq = 0
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        return self._started.pid
+
+    @property
+    def created_mountpoints(self) -> tuple[str, ...]:
+        return self._started.created_mountpoints
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def on_exit(self, callback: Callback) -> None:
+        """See :class:`wherry.runtime.api.Process`."""
+        with self._lock:
+            if self._status is None:
+                self._callbacks.append(callback)
+                return
+            status = self._status
+        callback(status)
+
+    def signal(self, signum: int) -> None:
+        """See :class:`wherry.runtime.api.Process`."""
+        self._ask(lambda seq: msg.Signal(seq, signum))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """See :class:`wherry.runtime.api.Process`."""
+        for number in (rows, columns):
+            if not 0 <= number <= 0xFFFF:
+                raise InvalidArgument(f"{rows}x{columns} is no size for a terminal")
+        self._ask(lambda seq: msg.Resize(seq, rows, columns))
+
+    def close_stdin(self) -> None:
+        """Close standard input, after what was written to it so far."""
+        self._ask(msg.CloseStdin)
+
+    def attach(self, *, stdin: bool, stdout: bool, stderr: bool) -> socket.socket:
+        """See :class:`wherry.runtime.api.Process`."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._ask(lambda seq: msg.Attach(seq, stdin, stdout, stderr), [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours
+
+    def close(self) -> None:
+        """Forget the process; it goes on running."""
+        with self._lock:
+            self._closed = True
+            self._callbacks.clear()
+        self._runtime.forget(self)
+
+    def _ask(self, make: Callable[[int], msg.ToMonitor], fds: Sequence[int] = ()) -> None:
+        """Send a request and wait for its answer; Conflict if the process has ended."""
+        with self._lock:
+            if self._status is not None or self._closed:
+                raise Conflict(f"process {self.pid} has ended")
+            self._seq += 1
+            seq = self._seq
+            self._answers[seq] = None
+            try:
+                msg.send(self._sock, make(seq), fds)
+            except OSError:
+                del self._answers[seq]
+                raise Conflict(f"process {self.pid} has ended") from None
+            self._lock.wait_for(lambda: self._answers[seq] or self._status or self._closed)
+            answer = self._answers.pop(seq)
+        if answer is None:
+            raise Conflict(f"process {self.pid} has ended")
+        if answer.kind:
+            raise msg.to_error(answer.kind, answer.message)
+
+    def readable(self) -> bool:
+        """Take one message, on the runtime's thread; False at the end of the connection."""
+        try:
+            packet = msg.receive(self._sock, msg.to_engine, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except (OSError, InvalidArgument):
+            packet = None
+        if packet is None:
+            self._ended(_status_without_monitor(self._state_dir))
+            return False
+        message = packet[0]
+        if isinstance(message, msg.Exited):
+            self._ended(
+                ExitStatus(
+                    code=message.code,
+                    oom_killed=message.oom_killed,
+                    finished_ns=message.finished_ns,
+                )
+            )
+            return False
+        if isinstance(message, msg.Done):
+            with self._lock:
+                if message.seq in self._answers:
+                    self._answers[message.seq] = message
+                    self._lock.notify_all()
+        return True
+
+    def disconnect(self) -> None:
+        """Close the connection; waiting requests end."""
+        with self._lock:
+            self._closed = True
+            self._sock.close()
+            self._lock.notify_all()
+
+    def _ended(self, status: ExitStatus | None) -> None:
+        with self._lock:
+            if self._status is not None:
+                return
+            self._status = status or ExitStatus(code=_KILLED, finished_ns=time.time_ns())
+            callbacks, self._callbacks = self._callbacks, []
+            self._lock.notify_all()
+        for callback in callbacks:
+            callback(self._status)
+
+
+class LauncherRuntime:
+    """Starts containers through a launcher; see :class:`wherry.runtime.api.Runtime`.
+
+    ``exec_root`` is the engine's directory for what does not outlive a boot.
+    """
+
+    def __init__(self, exec_root: str) -> None:
+        self._exec_root = exec_root
+        self._lock = threading.Lock()
+        self._epoll = select.epoll()
+        self._processes: dict[int, MonitoredProcess] = {}
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._epoll.register(self._wake_read, select.EPOLLIN)
+        self._closed = False
+        self._launcher, self._sock = spawn_launcher()
+        self._thread = threading.Thread(target=self._watch, name="wherry-monitors", daemon=True)
+        self._thread.start()
+
+    # --- starting ---
+
+    def start(self, request: StartRequest, fds: Sequence[int] = ()) -> MonitoredProcess:
+        """See :class:`wherry.runtime.api.Runtime`."""
+        return self._launch(msg.Start(request), request.state_dir, fds)
+
+    def exec(self, request: ExecRequest, fds: Sequence[int] = ()) -> MonitoredProcess:
+        """See :class:`wherry.runtime.api.Runtime`."""
+        return self._launch(msg.Exec(request), request.state_dir, fds)
+
+    def _launch(
+        self, message: msg.ToLauncher, state_dir: str, fds: Sequence[int]
+    ) -> MonitoredProcess:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._send(message, [theirs.fileno(), *fds])
+            theirs.close()
+            packet = msg.receive(ours, msg.to_engine)
+            if packet is None:
+                raise InternalError("the launcher ended before the process was started")
+            answer = packet[0]
+            if isinstance(answer, msg.Failed):
+                raise msg.to_error(answer.kind, answer.message)
+            if not isinstance(answer, msg.Started):
+                raise InternalError("the monitor's first word was not understood")
+        except BaseException:
+            theirs.close()
+            ours.close()
+            raise
+        return self._adopted(ours, state_dir, answer)
+
+    def _send(self, message: msg.ToLauncher, fds: Sequence[int]) -> None:
+        """Send to the launcher; one that has died is replaced."""
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the runtime was closed")
+            try:
+                msg.send(self._sock, message, fds)
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._sock.close()
+                self._launcher.wait()
+            self._launcher, self._sock = spawn_launcher()
+            msg.send(self._sock, message, fds)
+
+    # --- taking up again ---
+
+    def adopt(self, state_dir: str) -> MonitoredProcess | ExitStatus | None:
+        """See :class:`wherry.runtime.api.Runtime`. A process whose monitor was killed died with
+        it; what is left of its control group is removed."""
+        sock = _connect(state_dir)
+        if sock is not None:
+            try:
+                packet = msg.receive(sock, msg.to_engine)
+            except (OSError, InvalidArgument):
+                packet = None
+            if packet is not None and isinstance(packet[0], msg.Started):
+                return self._adopted(sock, state_dir, packet[0])
+            sock.close()
+        return _status_without_monitor(state_dir)
+
+    def _adopted(
+        self, sock: socket.socket, state_dir: str, started: msg.Started
+    ) -> MonitoredProcess:
+        process = MonitoredProcess(self, sock, state_dir, started)
+        with self._lock:
+            self._processes[sock.fileno()] = process
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
+        return process
+
+    # --- the thread ---
+
+    def _watch(self) -> None:
+        while True:
+            for fd, _ in self._epoll.poll():
+                if fd == self._wake_read:
+                    return
+                with self._lock:
+                    process = self._processes.get(fd)
+                if process is not None and not process.readable():
+                    self.forget(process)
+
+    def forget(self, process: MonitoredProcess) -> None:
+        """Close the connection to a process's monitor."""
+        with self._lock:
+            fd = process.fileno()
+            if fd >= 0 and self._processes.get(fd) is process:
+                del self._processes[fd]
+                self._epoll.unregister(fd)
+                process.disconnect()
+
+    def close(self) -> None:
+        """End the launcher. Containers and their monitors go on."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._sock.close()
+        os.write(self._wake_write, b"x")
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._launcher.wait()
+        for process in list(self._processes.values()):
+            self.forget(process)
+        self._epoll.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+
+def _connect(state_dir: str) -> socket.socket | None:
+    """Connect to a monitor; None if none answers."""
+    try:
+        directory = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.connect(f"/proc/self/fd/{directory}/{state.SOCKET}")
+    except OSError:
+        sock.close()
+        return None
+    finally:
+        os.close(directory)
+    return sock
+
+
+def _status_without_monitor(state_dir: str) -> ExitStatus | None:
+    """How a process ended that has no monitor any more; None if that cannot be known."""
+    status = state.read_exit(state_dir)
+    if status is not None:
+        return status
+    record = state.read_state(state_dir)
+    if record is None or record.boot_id != state.boot_id():
+        return None
+    _end_orphan(record)
+    return ExitStatus(code=_KILLED, finished_ns=time.time_ns())
+
+
+def _end_orphan(record: state.ProcessState) -> None:
+    """Kill a process that nobody looks after, and everything in its control group."""
+    try:
+        pidfd = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        pidfd = -1
+    if pidfd >= 0:
+        try:
+            if state.start_time_ticks(record.pid) == record.start_time_ticks:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+    if not record.owns_cgroup:
+        return
+    try:
+        group = open_cgroups().open(record.cgroup)
+        group.kill()
+        group.remove()
+    except NotFound:
+        pass

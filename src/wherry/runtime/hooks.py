@@ -1,0 +1,79 @@
+"""Running the hooks of a container's life (config.md, section "POSIX-platform Hooks")."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Iterable
+
+import msgspec
+
+from wherry.errors import InternalError
+from wherry.model.runtime_spec import Hook, State
+from wherry.runtime.ops.base import Op, Setup
+
+
+def run_hooks(hooks: Iterable[Hook], state: State) -> None:
+    """Run programs one after the other with the state on standard input; InternalError if one
+    fails or exceeds its time."""
+    data = msgspec.json.encode(state)
+    for hook in hooks:
+        _run(hook, data)
+
+
+def _run(hook: Hook, data: bytes) -> None:
+    reading, writing = os.pipe()
+    try:
+        pid = os.posix_spawn(
+            hook.path,
+            list(hook.args) or [hook.path],
+            dict(entry.partition("=")[::2] for entry in hook.env),
+            file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0)],
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD],
+        )
+    except OSError as error:
+        os.close(writing)
+        raise InternalError(f"cannot run the hook {hook.path}: {error.strerror}") from None
+    finally:
+        os.close(reading)
+    try:
+        os.write(writing, data)  # a state is smaller than a pipe, so this never blocks
+    except BrokenPipeError:
+        pass  # the hook does not care for it
+    finally:
+        os.close(writing)
+    _wait(hook, pid)
+
+
+def _wait(hook: Hook, pid: int) -> None:
+    pidfd = os.pidfd_open(pid)
+    try:
+        limit = hook.timeout * 1000 if hook.timeout else None
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        in_time = bool(poll.poll(limit))
+        if not in_time:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(pidfd)
+    if not in_time:
+        raise InternalError(f"the hook {hook.path} took longer than {hook.timeout} s")
+    if status:
+        code = os.waitstatus_to_exitcode(status)
+        raise InternalError(f"the hook {hook.path} failed with status {code}")
+
+
+class RunHooks(Op, frozen=True):
+    """Run the hooks of the container's side (createContainer, startContainer)."""
+
+    hooks: tuple[Hook, ...]
+    state: State
+
+    def describe(self) -> str:
+        return "run the hooks"
+
+    def execute(self, setup: Setup) -> None:
+        pid = int(os.readlink("self", dir_fd=setup.proc_fd))
+        run_hooks(self.hooks, msgspec.structs.replace(self.state, pid=pid))

@@ -1,0 +1,69 @@
+"""The two formats of log files, byte for byte (docs/formats/logs.md)."""
+
+from __future__ import annotations
+
+import codecs
+import struct
+import time
+
+from wherry.runtime.logs.lines import PIECE
+
+# --- local: framed records ---------------------------------------------------------------------
+
+MAGIC = b"wlog\x00\x01\r\n"
+HEADER = struct.Struct("<IBq")  # payload's length, flags, time
+TRAILER = struct.Struct("<I")  # the whole record's length, for reading backward
+OVERHEAD = HEADER.size + TRAILER.size
+STREAM_MASK = 0x03
+PARTIAL = 0x80
+MAX_PAYLOAD = 1 << 20
+
+
+def local_record(stream: int, time_ns: int, data: bytes, partial: bool) -> bytes:
+    """One record: whole lines of one stream, or one piece of a line."""
+    flags = stream | (PARTIAL if partial else 0)
+    return HEADER.pack(len(data), flags, time_ns) + data + TRAILER.pack(len(data) + OVERHEAD)
+
+
+# --- json-file: Docker's lines -----------------------------------------------------------------
+
+NAMES = {1: "stdout", 2: "stderr"}
+_ESCAPES = {code: f"\\u{code:04x}" for code in [*range(0x20), ord("<"), ord(">"), ord("&")]}
+_ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"}
+_ESCAPES |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def _replace_each(error: UnicodeError) -> tuple[str, int]:
+    """Replace every byte that is not UTF-8 on its own, as Go does (Python joins some)."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\N{REPLACEMENT CHARACTER}" * (error.end - error.start), error.end
+
+
+codecs.register_error("wherry-replace-each", _replace_each)
+
+
+def json_lines(stream: int, time_ns: int, data: bytes) -> bytes:
+    """Docker's lines for whole lines of one stream, or for one piece of a line."""
+    tail = f'","stream":"{NAMES[stream]}","time":"{rfc3339_nano(time_ns)}"}}\n'
+    lines = []
+    for line in split_lines(data):
+        for start in range(0, len(line), PIECE):
+            text = line[start : start + PIECE].decode("utf-8", "wherry-replace-each")
+            lines.append('{"log":"' + text.translate(_ESCAPES) + tail)
+    return "".join(lines).encode()
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Split after newlines, and only there (bytes.splitlines also splits at other characters)."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
+
+
+def rfc3339_nano(time_ns: int) -> str:
+    """A time in UTC as Go's RFC3339Nano: nanoseconds without trailing zeros."""
+    seconds, fraction = divmod(time_ns, 1_000_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    digits = f"{fraction:09d}".rstrip("0")
+    return f"{text}.{digits}Z" if digits else f"{text}Z"

@@ -1,0 +1,210 @@
+"""What the engine, the launcher, the monitors and a container's init say to each other.
+
+Every message is one packet of a SOCK_SEQPACKET socket: a JSON object with its ``type``, and
+descriptors beside it (SCM_RIGHTS). ``docs/protocols/launcher.md`` and ``monitor.md`` tell who
+says what when.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from wherry.errors import (
+    Conflict,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+    ResourceExhausted,
+    WherryError,
+)
+from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExecRequest, StartRequest
+
+MAX_PACKET = 160 * 1024
+MAX_FDS = 250  # the kernel's SCM_MAX_FD is 253
+
+
+class Start(msgspec.Struct, frozen=True, tag="start"):
+    """Engine to launcher; the first descriptor is the connection that the answer goes to."""
+
+    request: StartRequest
+
+
+class Exec(msgspec.Struct, frozen=True, tag="exec"):
+    """Engine to launcher, as :class:`Start`."""
+
+    request: ExecRequest
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """Monitor to engine: the program has been executed. The first message on every connection."""
+
+    pid: int
+    created_mountpoints: tuple[str, ...] = ()
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Nothing was started, and nothing is left. ``kind`` is a key of ``KINDS``."""
+
+    kind: str
+    message: str
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited"):
+    """Monitor to engine: the process has ended and its output is in the log."""
+
+    code: int
+    oom_killed: bool
+    finished_ns: int
+
+
+class Signal(msgspec.Struct, frozen=True, tag="signal"):
+    seq: int
+    signum: int
+
+
+class Resize(msgspec.Struct, frozen=True, tag="resize"):
+    seq: int
+    rows: int
+    columns: int
+
+
+class Attach(msgspec.Struct, frozen=True, tag="attach"):
+    """With one descriptor: the monitor's end of a stream socket."""
+
+    seq: int
+    stdin: bool
+    stdout: bool
+    stderr: bool
+
+
+class CloseStdin(msgspec.Struct, frozen=True, tag="close-stdin"):
+    seq: int
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """Monitor to engine: the answer to the request of that number; no ``kind`` means success."""
+
+    seq: int
+    kind: str = ""
+    message: str = ""
+
+
+class Console(msgspec.Struct, frozen=True, tag="console"):
+    """Init to monitor, with one descriptor: the terminal's master side."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Init to monitor: all is set up; end of file follows when the program is executed."""
+
+    created_mountpoints: tuple[str, ...]
+
+
+class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
+    """Init to monitor: the hooks of the host's side may run now; it goes on after a Go."""
+
+
+class Go(msgspec.Struct, frozen=True, tag="go"):
+    """Monitor to init: ``step`` is done."""
+
+    step: str
+
+
+ToLauncher = Start | Exec
+ToMonitor = Signal | Resize | Attach | CloseStdin
+ToEngine = Started | Failed | Exited | Done
+FromInit = Console | Ready | Failed | Waiting
+Message = ToLauncher | ToMonitor | ToEngine | Console | Ready | Waiting | Go
+
+to_launcher = msgspec.json.Decoder(ToLauncher)
+to_monitor = msgspec.json.Decoder(ToMonitor)
+to_engine = msgspec.json.Decoder(ToEngine)
+from_init = msgspec.json.Decoder(FromInit)
+to_init = msgspec.json.Decoder(Go)
+_encoder = msgspec.json.Encoder()
+
+KINDS: dict[str, type[WherryError]] = {
+    "command-not-found": CommandNotFound,
+    "command-not-executable": CommandNotExecutable,
+    "invalid": InvalidArgument,
+    "not-found": NotFound,
+    "conflict": Conflict,
+    "permission": PermissionDenied,
+    "not-supported": NotSupported,
+    "exhausted": ResourceExhausted,
+    "internal": InternalError,
+}
+
+T = TypeVar("T")
+
+
+def failure(error: BaseException) -> Failed:
+    """The message that tells of an error."""
+    for kind, base in KINDS.items():
+        if isinstance(error, base):
+            return Failed(kind, str(error))
+    return Failed("internal", str(error) or type(error).__name__)
+
+
+def to_error(kind: str, message: str) -> WherryError:
+    """The error that a message tells of."""
+    return KINDS.get(kind, InternalError)(message)
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def send(sock: socket.socket, message: Message, fds: Sequence[int] = (), flags: int = 0) -> None:
+    """Send one packet. OSError if the other side has gone or, with MSG_DONTWAIT, does not read."""
+    data = _encoder.encode(message)
+    flags |= socket.MSG_NOSIGNAL
+    if not fds:
+        sock.send(data, flags)
+        return
+    if len(fds) > MAX_FDS:
+        raise InvalidArgument(f"{len(fds)} descriptors are too many for one message")
+    rights = array.array("i", fds)
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags)
+
+
+def receive(
+    sock: socket.socket, decoder: msgspec.json.Decoder[T], flags: int = 0
+) -> tuple[T, list[int]] | None:
+    """Receive one packet and its descriptors (close-on-exec, the caller's); None at the end.
+
+    InvalidArgument if the packet is not a message that ``decoder`` knows.
+    """
+    room = socket.CMSG_SPACE(MAX_FDS * 4)
+    data, ancillary, got, _ = sock.recvmsg(MAX_PACKET, room, flags | socket.MSG_CMSG_CLOEXEC)
+    fds = _descriptors(ancillary)
+    if not data:
+        close_all(fds)
+        return None
+    try:
+        if got & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise InvalidArgument("a message between engine and launcher was cut short")
+        return decoder.decode(data), fds
+    except (msgspec.DecodeError, InvalidArgument) as error:
+        close_all(fds)
+        raise InvalidArgument(f"a message is not understood: {error}") from None
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)
+
+
+def close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,454 @@
+"""The monitor: parent of one process, keeper of its streams, its log and its end.
+
+It is forked from the launcher and outlives it, and the engine. One thread, one epoll loop; idle it
+holds a few objects and touches none of them, so that its memory stays shared with the launcher.
+What it says and hears is described in ``docs/protocols/monitor.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from wherry.cgroup.api import Cgroup
+from wherry.errors import Conflict, InvalidArgument, WherryError
+from wherry.runtime.api import ExitStatus
+from wherry.runtime.attach import Client
+from wherry.runtime.hooks import run_hooks
+from wherry.runtime.logs.lines import Lines
+from wherry.runtime.logs.writer import LogWriter
+from wherry.runtime.messages import (
+    Attach,
+    CloseStdin,
+    Done,
+    Exited,
+    Resize,
+    Signal,
+    Started,
+    ToMonitor,
+    close_all,
+    encode,
+    failure,
+    receive,
+    to_monitor,
+)
+from wherry.runtime.ops.devices import set_size
+from wherry.runtime.plan import Plan
+from wherry.runtime.spawn import Child
+from wherry.runtime.state import SOCKET, write_exit
+
+CHUNK = 32 * 1024
+STDIN_LIMIT = 64 * 1024
+DRAIN = 2.0
+"""Seconds to wait for output after the end, while others still hold the pipes (as dockerd)."""
+
+_QUIET = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+_CREDENTIALS = struct.Struct("3i")
+
+Handler = Callable[[int], None]
+
+
+class Streams:
+    """The parent's ends of the process's standard streams. With a terminal all are its master."""
+
+    def __init__(self, stdin: int | None, outputs: dict[int, int]) -> None:
+        self.stdin = stdin
+        self.outputs = outputs  # descriptor: stream number
+
+
+class Monitor:
+    """The loop of one monitor."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        child: Child,
+        streams: Streams,
+        state_dir: int,
+        cgroup: Cgroup | None,
+        log: LogWriter | None,
+        stdin_once: bool,
+    ) -> None:
+        self._plan = plan
+        self._child = child
+        self._streams = streams
+        self._state_dir = state_dir
+        self._cgroup = cgroup  # only if it ends with the process
+        self._log = log
+        self._stdin_once = stdin_once
+        self._lines = {number: Lines() for number in streams.outputs.values()}
+        self._handlers: dict[int, Handler] = {}
+        self._connections: dict[int, socket.socket] = {}
+        self._clients: dict[int, Client] = {}
+        self._typed = bytearray()  # for standard input
+        self._paused = False
+        self._status: int | None = None  # as os.waitid gave it
+        self._drain_until = 0.0
+        self._exited: Exited | None = None
+        self._epoll = select.epoll()
+        self._listener = self._listen()
+
+    # --- the loop ---
+
+    def run(self) -> None:
+        """Serve until the process has ended and everything about it was delivered."""
+        self._watch(self._child.pidfd, select.EPOLLIN, self._on_exit)
+        self._watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
+        for fd in self._streams.outputs:
+            os.set_blocking(fd, False)
+            self._watch(fd, select.EPOLLIN, self._on_output)
+        if self._streams.stdin is not None:
+            os.set_blocking(self._streams.stdin, False)
+        while self._exited is None or self._undelivered():
+            for fd, _ in self._epoll.poll(self._patience()):
+                handler = self._handlers.get(fd)
+                if handler is not None:
+                    handler(fd)
+            self._check_time()
+
+    def _patience(self) -> float:
+        """Seconds until something has to be done even if nothing happens; -1: never."""
+        if self._status is not None and self._exited is None:
+            return max(0.0, self._drain_until - time.monotonic())
+        return 5.0 if any(client.full for client in self._clients.values()) else -1
+
+    def _check_time(self) -> None:
+        for client in list(self._clients.values()):
+            if client.stalled():
+                self._drop(client)
+        if self._status is None or self._exited is not None:
+            return
+        if not self._streams.outputs or time.monotonic() >= self._drain_until:
+            self._finish(self._status)
+
+    def _undelivered(self) -> bool:
+        """Whether a client still has output to take; the others are let go."""
+        for client in list(self._clients.values()):
+            if not client.pending:
+                self._drop(client)
+        return bool(self._clients)
+
+    def _watch(self, fd: int, events: int, handler: Handler) -> None:
+        if fd in self._handlers:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def _forget(self, fd: int) -> None:
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    # --- output ---
+
+    def _on_output(self, fd: int) -> None:
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: nobody has the terminal open
+            data = b""
+        if data:
+            self._deliver(self._streams.outputs[fd], data)
+        else:
+            self._end_output(fd)
+
+    def _deliver(self, stream: int, data: bytes) -> None:
+        if self._log is not None:
+            self._log.write(stream, self._lines[stream].feed(data, time.time_ns()))
+        for client in list(self._clients.values()):
+            try:
+                client.deliver(stream, data)
+                self._attend(client)
+            except OSError:
+                self._drop(client)
+        self._pace()
+
+    def _end_output(self, fd: int) -> None:
+        self._forget(fd)
+        if self._streams.stdin == fd and self._status is None:
+            return  # a terminal that may be opened again
+        del self._streams.outputs[fd]
+        if fd != self._streams.stdin:
+            os.close(fd)
+
+    def _pace(self) -> None:
+        """Stop reading output while a client has too much to take, and go on afterwards."""
+        paused = any(client.full for client in self._clients.values())
+        if paused == self._paused:
+            return
+        self._paused = paused
+        for fd in self._streams.outputs:
+            if paused:
+                self._forget(fd)
+            else:
+                self._watch(fd, select.EPOLLIN, self._on_output)
+
+    # --- attached clients ---
+
+    def attach(self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool) -> None:
+        """Connect a client to the streams from now on."""
+        wanted = {0: stdin and self._streams.stdin is not None, 1: stdout, 2: stderr}
+        if self._plan.terminal:
+            wanted[1] = stdout or stderr
+        numbers = frozenset(number for number, wish in wanted.items() if wish)
+        client = Client(sock, numbers, self._plan.terminal)
+        self._clients[sock.fileno()] = client
+        self._attend(client)
+
+    def _attend(self, client: Client) -> None:
+        """Watch a client for what it may do next."""
+        events = select.EPOLLHUP
+        if client.reading and len(self._typed) < STDIN_LIMIT:
+            events |= select.EPOLLIN
+        if client.pending:
+            events |= select.EPOLLOUT
+        self._watch(client.sock.fileno(), events, self._on_client)
+
+    def _on_client(self, fd: int) -> None:
+        client = self._clients[fd]
+        try:
+            client.flush()
+        except OSError:
+            self._drop(client)
+            return
+        if client.reading and len(self._typed) < STDIN_LIMIT:
+            self._read_client(client)
+        elif self._hung_up(client):
+            self._drop(client)
+            return
+        if fd in self._clients:
+            self._attend(client)
+        self._pace()
+
+    def _read_client(self, client: Client) -> None:
+        data = client.receive(CHUNK)
+        if data:
+            self._type(data)
+        elif data is not None:
+            client.reading = False
+            if self._hung_up(client):
+                self._drop(client)
+            if self._stdin_once and not self._plan.terminal:
+                self._close_stdin()
+
+    def _hung_up(self, client: Client) -> bool:
+        poll = select.poll()
+        poll.register(client.sock, 0)
+        return bool(poll.poll(0))
+
+    def _drop(self, client: Client) -> None:
+        fd = client.sock.fileno()
+        self._forget(fd)
+        if self._clients.pop(fd, None) is None:
+            return
+        client.sock.close()
+        if 0 in client.streams and self._stdin_once and not self._plan.terminal:
+            self._close_stdin()
+        self._pace()
+
+    # --- standard input ---
+
+    def _type(self, data: bytes) -> None:
+        if self._streams.stdin is not None:
+            self._typed += data
+            self._on_stdin(self._streams.stdin)
+
+    def _on_stdin(self, fd: int) -> None:
+        """Write what was typed, as far as the process takes it."""
+        try:
+            while self._typed:
+                written = os.write(fd, memoryview(self._typed)[:CHUNK].tobytes())
+                del self._typed[:written]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._typed.clear()
+            self._close_stdin()
+            return
+        self._watch_stdin(fd)
+
+    def _watch_stdin(self, fd: int) -> None:
+        reading = fd in self._streams.outputs and not self._paused
+        events = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if self._typed else 0)
+        if events:
+            self._watch(fd, events, self._on_terminal if reading else self._on_stdin)
+        else:
+            self._forget(fd)
+            self._closing_stdin()
+        if len(self._typed) < STDIN_LIMIT:
+            for client in self._clients.values():
+                self._attend(client)
+
+    def _on_terminal(self, fd: int) -> None:
+        """A terminal's master is output and input at once."""
+        self._on_output(fd)
+        if self._typed and fd in self._handlers:
+            self._on_stdin(fd)
+
+    def _close_stdin(self) -> None:
+        """Close standard input when everything typed before was written."""
+        self._stdin_closing = True
+        self._closing_stdin()
+
+    _stdin_closing = False
+
+    def _closing_stdin(self) -> None:
+        fd = self._streams.stdin
+        if self._stdin_closing and not self._typed and fd is not None:
+            if fd not in self._streams.outputs:
+                self._forget(fd)
+                os.close(fd)
+            self._streams.stdin = None
+
+    # --- the engine ---
+
+    def _listen(self) -> socket.socket:
+        """Listen in the state directory, whose path may be longer than a socket's may be."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(f"/proc/self/fd/{self._state_dir}/{SOCKET}")
+        listener.listen(4)
+        listener.setblocking(False)
+        return listener
+
+    def _on_connect(self, _fd: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, uid, _ = _CREDENTIALS.unpack(raw)
+        if uid in (0, os.geteuid()):
+            self.connect(sock)
+        else:
+            sock.close()
+
+    def connect(self, sock: socket.socket) -> None:
+        """Serve an engine."""
+        sock.setblocking(False)
+        self._connections[sock.fileno()] = sock
+        self._watch(sock.fileno(), select.EPOLLIN, self._on_message)
+        self._say(sock, Started(self._child.pid, self._child.created_mountpoints))
+        if self._exited is not None:
+            self._say(sock, self._exited)
+
+    def _say(self, sock: socket.socket, message: Started | Done | Exited) -> None:
+        try:
+            sock.send(encode(message), _QUIET)
+        except OSError:  # gone, or it has not read for a very long time
+            self._hang_up(sock)
+
+    def _hang_up(self, sock: socket.socket) -> None:
+        self._forget(sock.fileno())
+        self._connections.pop(sock.fileno(), None)
+        sock.close()
+
+    def _on_message(self, fd: int) -> None:
+        sock = self._connections[fd]
+        try:
+            packet = receive(sock, to_monitor, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except (OSError, InvalidArgument):
+            packet = None
+        if packet is None:
+            self._hang_up(sock)
+            return
+        message, fds = packet
+        try:
+            self._obey(message, fds)
+            answer = Done(message.seq)
+        except (WherryError, OSError) as error:
+            failed = failure(error)
+            answer = Done(message.seq, failed.kind, failed.message)
+        close_all(fds)
+        self._say(sock, answer)
+
+    def _obey(self, message: ToMonitor, fds: list[int]) -> None:
+        if self._status is not None:
+            raise Conflict(f"process {self._child.pid} has ended")
+        if isinstance(message, Signal):
+            signal.pidfd_send_signal(self._child.pidfd, message.signum)
+        elif isinstance(message, Resize):
+            if self._child.master_fd is None:
+                raise Conflict("the process has no terminal")
+            set_size(self._child.master_fd, message.rows, message.columns)
+        elif isinstance(message, CloseStdin):
+            self._close_stdin()
+        elif isinstance(message, Attach) and fds:
+            sock = socket.socket(fileno=os.dup(fds[0]))
+            self.attach(sock, message.stdin, message.stdout, message.stderr)
+
+    # --- the end ---
+
+    def _on_exit(self, fd: int) -> None:
+        result = os.waitid(os.P_PIDFD, fd, os.WEXITED)
+        if result is None:
+            return
+        self._forget(fd)
+        by_signal = result.si_code != os.CLD_EXITED
+        self._status = result.si_status + (128 if by_signal else 0)
+        self._drain_until = time.monotonic() + DRAIN
+        if self._cgroup is not None and not self._plan.own_pids:
+            self._cgroup.kill()
+        self._streams.stdin = self._streams.stdin if self._plan.terminal else None
+        for output in list(self._streams.outputs):
+            self._drain(output)
+
+    def _drain(self, fd: int) -> None:
+        """Read on until the end, or as long as others hold the pipe open."""
+        while fd in self._streams.outputs:
+            try:
+                data = os.read(fd, CHUNK)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if data:
+                self._deliver(self._streams.outputs[fd], data)
+            else:
+                self._end_output(fd)
+
+    def _finish(self, code: int) -> None:
+        """Record the end, then tell everybody."""
+        now = time.time_ns()
+        if self._log is not None:
+            for stream, lines in self._lines.items():
+                self._log.write(stream, lines.finish(now))
+            self._log.close()
+        oom_killed = self._remove_cgroup()
+        if self._plan.hooks.poststop:
+            self._run_poststop()
+        self._exited = Exited(code, oom_killed, now)
+        try:
+            status = ExitStatus(code=code, oom_killed=oom_killed, finished_ns=now)
+            write_exit(self._state_dir, status)
+        except OSError:
+            pass  # the directory was removed, or the disk is full: the engine is told below
+        for sock in list(self._connections.values()):
+            self._say(sock, self._exited)
+        for fd in list(self._streams.outputs):
+            self._forget(fd)
+
+    def _remove_cgroup(self) -> bool:
+        if self._cgroup is None:
+            return False
+        try:
+            oom_killed = self._cgroup.oom_kills() > 0
+            self._cgroup.kill()
+            self._cgroup.remove()
+        except (OSError, WherryError):
+            return False
+        return oom_killed
+
+    def _run_poststop(self) -> None:
+        try:
+            run_hooks(self._plan.hooks.poststop, self._plan.state)
+        except WherryError:
+            pass  # runtime.md, "Lifecycle" 13: a failing poststop hook changes nothing

@@ -1,0 +1,90 @@
+"""What an operation is, and what it works on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+
+import msgspec
+
+from wherry.errors import InternalError, WherryError
+
+
+class SetupFailed(InternalError):
+    """An operation of a container's set-up failed."""
+
+
+class Setup:
+    """The state of one set-up, shared by its operations.
+
+    It belongs to a process that either becomes the program or exits; all descriptors are
+    close-on-exec.
+    """
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        stdio: tuple[int, int, int] | None = None,
+        netns_fd: int | None = None,
+        pidfd: int | None = None,
+    ) -> None:
+        self.channel = channel
+        self.stdio = stdio
+        self.netns_fd = netns_fd
+        self.pidfd = pidfd  # of the container that is joined
+        self.proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.root_fd = -1  # the container's root, from MountRoot on
+        self.console_fd: int | None = None
+        self.created: list[str] = []
+        self.program = ""
+        self.env: list[bytes] = []
+
+    def proc(self, path: str) -> str:
+        """A name for a file of the host's procfs; valid whatever is mounted on /proc."""
+        return f"/proc/self/fd/{self.proc_fd}/{path}"
+
+    def write_proc(self, path: str, data: str) -> None:
+        """Write to a file of the host's procfs."""
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.proc_fd)
+        try:
+            os.write(fd, data.encode())
+        finally:
+            os.close(fd)
+
+    def read_proc(self, path: str) -> str:
+        """Read a small file of the host's procfs."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc_fd)
+        try:
+            return os.read(fd, 65536).decode(errors="replace")
+        finally:
+            os.close(fd)
+
+
+class Op(msgspec.Struct, frozen=True):
+    """One step. ``describe`` completes the sentence "cannot ..."."""
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+    def execute(self, setup: Setup) -> None:
+        """OSError and WherryError tell of a failure."""
+        raise NotImplementedError
+
+
+def reason(error: OSError) -> str:
+    """What an OSError says, without its number."""
+    text = error.strerror or str(error)
+    text = text[:1].lower() + text[1:]
+    return f"{text} ({error.filename})" if error.filename else text
+
+
+def run(ops: Iterable[Op], setup: Setup) -> None:
+    """Execute operations in order. SetupFailed names the one that failed."""
+    for op in ops:
+        try:
+            op.execute(setup)
+        except WherryError:
+            raise
+        except OSError as error:
+            raise SetupFailed(f"cannot {op.describe()}: {reason(error)}") from error

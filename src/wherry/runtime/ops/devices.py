@@ -1,0 +1,135 @@
+"""Operations that fill /dev."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+import termios
+
+from wherry.runtime.messages import Console, send
+from wherry.runtime.ops.base import Op, Setup
+from wherry.runtime.ops.rooted import make_in, open_in
+from wherry.sys import mount as m
+from wherry.sys.files import DEVPTS_SUPER_MAGIC, filesystem_type
+
+# ioctl_tty(2), asm-generic/ioctls.h
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTN = 0x80045430
+_TIOCGPTPEER = 0x5441
+
+_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+
+
+class MakeDevice(Op, frozen=True):
+    """Make a device node, or where the kernel forbids that (user namespaces) bind the host's."""
+
+    path: str
+    type: str
+    major: int
+    minor: int
+    mode: int
+    uid: int
+    gid: int
+
+    def describe(self) -> str:
+        return f"make the device {self.path}"
+
+    def execute(self, setup: Setup) -> None:
+        directory, _, name = self.path.rpartition("/")
+        parent = make_in(setup.root_fd, directory or "/", directory=True, created=setup.created)
+        try:
+            self._make(setup, parent, name)
+        finally:
+            os.close(parent)
+
+    def _make(self, setup: Setup, parent: int, name: str) -> None:
+        device = 0 if self.type == "p" else os.makedev(self.major, self.minor)
+        try:
+            os.mknod(name, _TYPES[self.type] | self.mode, device, dir_fd=parent)
+        except FileExistsError:
+            self._check(os.lstat(name, dir_fd=parent), device)
+        except PermissionError:
+            self._bind(setup)
+            return
+        os.chown(name, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
+
+    def _check(self, found: os.stat_result, device: int) -> None:
+        if stat.S_IFMT(found.st_mode) != _TYPES[self.type] or found.st_rdev != device:
+            raise FileExistsError(errno.EEXIST, "another file is in its place")
+
+    def _bind(self, setup: Setup) -> None:
+        tree = m.open_tree(m.AT_FDCWD, self.path, m.OPEN_TREE_CLONE)
+        target = make_in(setup.root_fd, self.path, directory=False, created=setup.created)
+        m.attach(tree, target)
+        os.close(target)
+        os.close(tree)
+
+
+class MakeLink(Op, frozen=True):
+    """Make a symbolic link in /dev, unless something is there."""
+
+    path: str
+    target: str
+
+    def describe(self) -> str:
+        return f"make the link {self.path}"
+
+    def execute(self, setup: Setup) -> None:
+        directory, _, name = self.path.rpartition("/")
+        parent = open_in(setup.root_fd, directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.symlink(self.target, name, dir_fd=parent)
+        except FileExistsError:
+            pass
+        finally:
+            os.close(parent)
+
+
+class OpenConsole(Op, frozen=True):
+    """Open a new terminal of the container's own devpts and hand its master to the monitor."""
+
+    size: tuple[int, int] | None  # rows, columns
+    bind: bool  # on /dev/console
+
+    def describe(self) -> str:
+        return "open a terminal for the container"
+
+    def execute(self, setup: Setup) -> None:
+        master = open_in(setup.root_fd, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+        self._check(master)
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        if self.size is not None:
+            set_size(master, *self.size)
+        number = fcntl.ioctl(master, _TIOCGPTN, struct.pack("I", 0))
+        send(setup.channel, Console(), [master])
+        os.close(master)
+        if self.bind:
+            self._bind(setup, slave, struct.unpack("I", number)[0])
+        setup.stdio = (slave, slave, slave)
+        setup.console_fd = slave
+
+    def _check(self, master: int) -> None:
+        # The container may have put anything there: only the multiplexer of a devpts will do.
+        found = os.fstat(master)
+        if filesystem_type(master) != DEVPTS_SUPER_MAGIC or found.st_rdev != os.makedev(5, 2):
+            raise OSError(errno.ENOTTY, "/dev/pts/ptmx is not a terminal multiplexer")
+
+    def _bind(self, setup: Setup, slave: int, number: int) -> None:
+        target = make_in(setup.root_fd, "/dev/console", directory=False, created=setup.created)
+        name = f"/dev/pts/{number}"
+        source = open_in(setup.root_fd, name, links=False)
+        if os.fstat(source).st_rdev != os.fstat(slave).st_rdev:
+            raise OSError(errno.ENOTTY, f"{name} is not the new terminal")
+        tree = m.open_tree(source, "", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
+        m.attach(tree, target)
+        for fd in (tree, source, target):
+            os.close(fd)
+
+
+def set_size(terminal: int, rows: int, columns: int) -> None:
+    """Set a terminal's size in characters: TIOCSWINSZ."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -1,0 +1,271 @@
+"""Operations on what a process has from the kernel: namespaces, names, sysctls, limits."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+
+from wherry.errors import PermissionDenied
+from wherry.runtime.messages import Waiting, receive, send, to_init
+from wherry.runtime.ops.base import Op, Setup
+from wherry.sys.files import PROC_SUPER_MAGIC, filesystem_type
+from wherry.sys.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWNET,
+    setdomainname,
+    sethostname,
+    setns,
+    unshare,
+)
+from wherry.sys.process import ioprio_set, join_session_keyring, personality, sched_setattr
+
+
+def wait_for(setup: Setup, step: str) -> None:
+    """Wait until the monitor has done its part."""
+    packet = receive(setup.channel, to_init)
+    if packet is None or packet[0].step != step:
+        os._exit(1)  # the monitor has gone or given up: nobody is left to tell
+
+
+class AwaitMappings(Op, frozen=True):
+    """Wait for the ids of the new user namespace, and become root in it."""
+
+    def describe(self) -> str:
+        return "become root in the user namespace"
+
+    def execute(self, setup: Setup) -> None:
+        wait_for(setup, "mappings")
+        become_root()
+
+
+class BecomeRoot(Op, frozen=True):
+    """Become root in the user namespace that was just entered."""
+
+    def describe(self) -> str:
+        return "become root in the user namespace"
+
+    def execute(self, setup: Setup) -> None:
+        become_root()
+
+
+def become_root() -> None:
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+class AwaitCgroup(Op, frozen=True):
+    """Wait until the process is in its control group; then make the group its namespace's root."""
+
+    unshare: bool
+
+    def describe(self) -> str:
+        return "make a cgroup namespace"
+
+    def execute(self, setup: Setup) -> None:
+        wait_for(setup, "cgroup")
+        if self.unshare:
+            unshare(CLONE_NEWCGROUP)
+
+
+class AwaitHooks(Op, frozen=True):
+    """Let the monitor run the hooks of the host's side (prestart, createRuntime)."""
+
+    def describe(self) -> str:
+        return "run the hooks"
+
+    def execute(self, setup: Setup) -> None:
+        send(setup.channel, Waiting())
+        wait_for(setup, "hooks")
+
+
+class JoinNamespace(Op, frozen=True):
+    """Enter an existing namespace by the path of its file."""
+
+    path: str
+    flag: int
+
+    def describe(self) -> str:
+        return f"enter the namespace {self.path}"
+
+    def execute(self, setup: Setup) -> None:
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(fd, self.flag)
+        finally:
+            os.close(fd)
+
+
+class JoinPassedNetwork(Op, frozen=True):
+    """Enter the network namespace whose descriptor came with the request."""
+
+    def describe(self) -> str:
+        return "enter the container's network namespace"
+
+    def execute(self, setup: Setup) -> None:
+        if setup.netns_fd is None:
+            raise OSError(errno.EBADF, "no descriptor was passed")
+        setns(setup.netns_fd, CLONE_NEWNET)
+
+
+class JoinContainer(Op, frozen=True):
+    """Enter all namespaces of a running container at once (setns(2) with a pidfd)."""
+
+    flags: int
+
+    def describe(self) -> str:
+        return "enter the container's namespaces"
+
+    def execute(self, setup: Setup) -> None:
+        if setup.pidfd is None:
+            raise OSError(errno.EBADF, "no container was given")
+        setns(setup.pidfd, self.flags)
+        setup.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+class JoinKeyring(Op, frozen=True):
+    """Take a fresh session keyring, so that the host's keys cannot be reached."""
+
+    name: str
+
+    def describe(self) -> str:
+        return "make a session keyring"
+
+    def execute(self, setup: Setup) -> None:
+        try:
+            join_session_keyring(self.name)
+        except OSError as error:
+            # Kernels without keyrings have none to leak; a full quota is runc's known exception.
+            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+                raise
+
+
+class SetNames(Op, frozen=True):
+    """Set the host's and the domain's name of the UTS namespace."""
+
+    hostname: str
+    domainname: str
+
+    def describe(self) -> str:
+        return f"set the host name {self.hostname!r}"
+
+    def execute(self, setup: Setup) -> None:
+        if self.hostname:
+            sethostname(self.hostname)
+        if self.domainname:
+            setdomainname(self.domainname)
+
+
+class WriteSysctl(Op, frozen=True):
+    """Set one kernel parameter of the container's namespaces."""
+
+    name: str  # with slashes, below /proc/sys
+    value: str
+
+    def describe(self) -> str:
+        return f"set the sysctl {self.name.replace('/', '.')} to {self.value!r}"
+
+    def execute(self, setup: Setup) -> None:
+        fd = os.open(f"sys/{self.name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=setup.proc_fd)
+        try:
+            if filesystem_type(fd) != PROC_SUPER_MAGIC:
+                raise OSError(errno.EXDEV, "the file is not on a procfs")
+            os.write(fd, self.value.encode())
+        finally:
+            os.close(fd)
+
+
+class SetRlimit(Op, frozen=True):
+    """Set one resource limit (setrlimit(2)); -1 is unlimited."""
+
+    name: str
+    number: int
+    soft: int
+    hard: int
+
+    def describe(self) -> str:
+        return f"set {self.name} to {self.soft}:{self.hard}"
+
+    def execute(self, setup: Setup) -> None:
+        try:
+            resource.setrlimit(self.number, (self.soft, self.hard))
+        except ValueError:  # the module's word for EPERM here
+            _, present = resource.getrlimit(self.number)
+            raise PermissionDenied(
+                f"cannot {self.describe()}: this engine may not raise the hard limit above "
+                f"{present}; start it with CAP_SYS_RESOURCE or ask for less"
+            ) from None
+
+
+class SetOomScore(Op, frozen=True):
+    """Set how likely the kernel is to kill the process for lack of memory."""
+
+    value: int
+
+    def describe(self) -> str:
+        return f"set the OOM score adjustment to {self.value}"
+
+    def execute(self, setup: Setup) -> None:
+        try:
+            setup.write_proc("self/oom_score_adj", str(self.value))
+        except PermissionError:
+            if int(setup.read_proc("self/oom_score_adj")) != self.value:
+                raise
+
+
+class SetIoPriority(Op, frozen=True):
+    io_class: int
+    priority: int
+
+    def describe(self) -> str:
+        return "set the I/O priority"
+
+    def execute(self, setup: Setup) -> None:
+        ioprio_set(self.io_class, self.priority)
+
+
+class SetScheduler(Op, frozen=True):
+    policy: int
+    flags: int
+    nice: int
+    priority: int
+    runtime: int
+    deadline: int
+    period: int
+
+    def describe(self) -> str:
+        return "set the scheduling policy"
+
+    def execute(self, setup: Setup) -> None:
+        sched_setattr(
+            self.policy,
+            flags=self.flags,
+            nice=self.nice,
+            priority=self.priority,
+            runtime=self.runtime,
+            deadline=self.deadline,
+            period=self.period,
+        )
+
+
+class SetAffinity(Op, frozen=True):
+    """Bind the process to processors (sched_setaffinity(2))."""
+
+    cpus: tuple[int, ...]
+
+    def describe(self) -> str:
+        return "set the processor affinity"
+
+    def execute(self, setup: Setup) -> None:
+        os.sched_setaffinity(0, self.cpus)
+
+
+class SetPersonality(Op, frozen=True):
+    persona: int
+
+    def describe(self) -> str:
+        return "set the personality"
+
+    def execute(self, setup: Setup) -> None:
+        personality(self.persona)

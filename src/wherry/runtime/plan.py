@@ -1,0 +1,322 @@
+"""From a specification to the list of operations that makes it true. Pure: no privileges, no I/O.
+
+The order is that of runc, which images and tools have come to rely on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from wherry.errors import InvalidArgument, NotSupported
+from wherry.model.runtime_spec import (
+    Hook,
+    Hooks,
+    IdMapping,
+    Linux,
+    LinuxNamespace,
+    LinuxResources,
+    LinuxSeccomp,
+    Process,
+    Spec,
+    State,
+)
+from wherry.runtime.hooks import RunHooks
+from wherry.runtime.ops.base import Op
+from wherry.runtime.ops.kernel import (
+    AwaitCgroup,
+    AwaitHooks,
+    AwaitMappings,
+    BecomeRoot,
+    JoinContainer,
+    JoinKeyring,
+    JoinNamespace,
+    JoinPassedNetwork,
+    SetNames,
+)
+from wherry.runtime.ops.mounts import (
+    FinishRoot,
+    MakeMountsSlave,
+    MaskPath,
+    MountRoot,
+    PivotRoot,
+    ReadOnlyPath,
+)
+from wherry.runtime.options import propagation_flags
+from wherry.runtime.plan_process import check_process, process_ops
+from wherry.runtime.plan_tree import console_ops, device_ops, mount_ops, sysctl_ops
+from wherry.runtime.seccomp import compile_filter, filter_flags
+from wherry.snapshot.api import OverlayMount
+from wherry.sys import namespaces as ns
+
+NAMESPACE_FLAGS = {
+    "mount": ns.CLONE_NEWNS,
+    "pid": ns.CLONE_NEWPID,
+    "network": ns.CLONE_NEWNET,
+    "uts": ns.CLONE_NEWUTS,
+    "ipc": ns.CLONE_NEWIPC,
+    "user": ns.CLONE_NEWUSER,
+    "cgroup": ns.CLONE_NEWCGROUP,
+}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is needed to start one process, decided.
+
+    ``clone_flags`` are the namespaces made with it; ``pid_namespace`` is the path of one that its
+    parent enters beforehand. ``cgroup`` empty: it stays where its parent is. ``own_pids`` tells
+    that no process of the container can outlive its first.
+    """
+
+    id: str
+    bundle: str
+    ops: tuple[Op, ...]
+    terminal: bool
+    clone_flags: int = 0
+    pid_namespace: str = ""
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    cgroup: str = ""
+    resources: LinuxResources = LinuxResources()
+    early_hooks: tuple[Hook, ...] = ()
+    hooks: Hooks = Hooks()
+    state: State
+    own_pids: bool = False
+
+
+class Filter(msgspec.Struct, frozen=True):
+    program: bytes
+    flags: int
+
+
+@lru_cache(maxsize=16)
+def seccomp_filter(seccomp: LinuxSeccomp) -> Filter:
+    """Compile a profile; most containers share one."""
+    if seccomp.listener_path:
+        raise NotSupported("seccomp profiles with a listener (listenerPath) are not supported yet")
+    return Filter(compile_filter(seccomp), filter_flags(seccomp))
+
+
+def plan_container(
+    spec: Spec,
+    container_id: str,
+    bundle: str,
+    *,
+    rootfs: OverlayMount | None,
+    unified: bool,
+    netns: bool = False,
+    console_size: tuple[int, int] | None = None,
+    die_with_parent: bool = True,
+    preserve_fds: int = 0,
+    before_exec: Sequence[Op] = (),
+) -> Plan:
+    """Decide how a container is set up.
+
+    ``unified``: the host has cgroup v2 only, so that the process begins in its group.
+    ``before_exec`` goes before the start hooks. InvalidArgument or NotSupported names what in the
+    specification cannot be.
+    """
+    if spec.process is None or spec.root is None:
+        raise InvalidArgument("config.json has no process or no root: nothing can be started")
+    check_process(spec.process)
+    linux = spec.linux or Linux()
+    made, joined = _namespaces(linux.namespaces, netns)
+    _check_namespaces(linux, made, joined)
+    state = State(
+        oci_version=spec.oci_version,
+        id=container_id,
+        status="creating",
+        pid=0,
+        bundle=bundle,
+        annotations=spec.annotations,
+    )
+    hooks = spec.hooks or Hooks()
+    late = 0 if unified else made & ns.CLONE_NEWCGROUP
+    seccomp = seccomp_filter(linux.seccomp) if linux.seccomp is not None else None
+    ops = (
+        *_joining_ops(joined, netns, bool(made & ns.CLONE_NEWUSER)),
+        JoinKeyring(f"_ses.{container_id}"),
+        *_tree_ops(spec, linux, bundle, rootfs, made, not unified, hooks, state, console_size),
+        *before_exec,
+        *process_ops(
+            spec.process,
+            seccomp=(seccomp.program, seccomp.flags) if seccomp else None,
+            personality=linux.personality,
+            start_hooks=_hook_ops(hooks.start_container, state, "created"),
+            make_cwd=True,
+            die_with_parent=die_with_parent,
+            preserve_fds=preserve_fds,
+        ),
+    )
+    return Plan(
+        id=container_id,
+        bundle=bundle,
+        ops=ops,
+        terminal=spec.process.terminal,
+        clone_flags=made & ~late,
+        pid_namespace=next((one.path for one in joined if one.type == "pid"), ""),
+        uid_mappings=linux.uid_mappings,
+        gid_mappings=linux.gid_mappings,
+        cgroup=linux.cgroups_path or f"/wherry/{container_id}",
+        resources=linux.resources or LinuxResources(),
+        early_hooks=(*hooks.prestart, *hooks.create_runtime),
+        hooks=hooks,
+        state=state,
+        own_pids=bool(made & ns.CLONE_NEWPID),
+    )
+
+
+def plan_exec(
+    process: Process,
+    spec: Spec,
+    container_id: str,
+    bundle: str,
+    *,
+    cgroup: str,
+    unified: bool,
+    console_size: tuple[int, int] | None = None,
+    die_with_parent: bool = True,
+) -> Plan:
+    """Decide how one more process enters the container that ``spec`` describes."""
+    check_process(process)
+    linux = spec.linux or Linux()
+    flags = 0
+    for one in linux.namespaces:
+        flags |= NAMESPACE_FLAGS.get(one.type, 0)
+    seccomp = seccomp_filter(linux.seccomp) if linux.seccomp is not None else None
+    ops = (
+        JoinKeyring(f"_ses.{container_id}"),
+        *(() if unified else (AwaitCgroup(False),)),
+        JoinContainer(flags & ~ns.CLONE_NEWPID),
+        *((BecomeRoot(),) if flags & ns.CLONE_NEWUSER else ()),
+        *console_ops(process, console_size, bind=False),
+        *process_ops(
+            process,
+            seccomp=(seccomp.program, seccomp.flags) if seccomp else None,
+            personality=linux.personality,
+            die_with_parent=die_with_parent,
+        ),
+    )
+    state = State(
+        oci_version=spec.oci_version, id=container_id, status="running", pid=0, bundle=bundle
+    )
+    return Plan(
+        id=container_id,
+        bundle=bundle,
+        ops=ops,
+        terminal=process.terminal,
+        cgroup=cgroup,
+        state=state,
+    )
+
+
+def _namespaces(
+    listed: Sequence[LinuxNamespace], netns: bool
+) -> tuple[int, tuple[LinuxNamespace, ...]]:
+    """The flags of the namespaces to make, and those to join."""
+    made, joined, seen = 0, [], set()
+    for one in listed:
+        if one.type in seen:
+            raise InvalidArgument(f"config.json lists the {one.type} namespace twice")
+        seen.add(one.type)
+        if one.type not in NAMESPACE_FLAGS:
+            raise NotSupported(f"{one.type} namespaces are not supported yet")
+        if one.type == "network" and netns:
+            continue
+        if one.path:
+            joined.append(one)
+        else:
+            made |= NAMESPACE_FLAGS[one.type]
+    return made, tuple(joined)
+
+
+def _check_namespaces(linux: Linux, made: int, joined: Sequence[LinuxNamespace]) -> None:
+    if not made & ns.CLONE_NEWNS:
+        raise InvalidArgument("config.json asks for no new mount namespace, which is needed")
+    users = made & ns.CLONE_NEWUSER
+    if users and not (linux.uid_mappings and linux.gid_mappings):
+        raise InvalidArgument("a new user namespace needs uidMappings and gidMappings")
+    if not users and (linux.uid_mappings or linux.gid_mappings):
+        raise InvalidArgument("uidMappings and gidMappings need a new user namespace")
+    if linux.intel_rdt is not None:
+        raise NotSupported("intelRdt is not supported")
+    if linux.time_offsets:
+        raise NotSupported("timeOffsets need a time namespace, which is not supported yet")
+    for one in joined:
+        if not os.path.isabs(one.path):
+            raise InvalidArgument(f"the namespace's path {one.path!r} is not absolute")
+
+
+def _joining_ops(joined: Sequence[LinuxNamespace], netns: bool, new_users: bool) -> Iterator[Op]:
+    # Namespaces of the host are entered with the host's privileges, before the user namespace
+    # would take them away; but one that is to be joined comes first, for it owns the others.
+    for one in sorted(joined, key=lambda one: one.type != "user"):
+        if one.type != "pid":
+            yield JoinNamespace(one.path, NAMESPACE_FLAGS[one.type])
+            if one.type == "user":
+                yield BecomeRoot()
+    if netns:
+        yield JoinPassedNetwork()
+    if new_users:
+        yield AwaitMappings()
+
+
+def _tree_ops(
+    spec: Spec,
+    linux: Linux,
+    bundle: str,
+    rootfs: OverlayMount | None,
+    made: int,
+    await_cgroup: bool,
+    hooks: Hooks,
+    state: State,
+    console_size: tuple[int, int] | None,
+) -> Iterator[Op]:
+    """Everything between the new namespaces and the new root."""
+    if spec.process is None or spec.root is None:
+        return
+    if spec.hostname or spec.domainname:
+        if not made & ns.CLONE_NEWUTS and not any(n.type == "uts" for n in linux.namespaces):
+            raise InvalidArgument("a host name needs a UTS namespace of the container's own")
+        yield SetNames(spec.hostname, spec.domainname)
+    propagation = _root_propagation(linux.rootfs_propagation)
+    yield MakeMountsSlave(propagation if propagation & _SHARING else _SLAVE)
+    yield MountRoot(os.path.join(bundle, spec.root.path), rootfs)
+    plain, cgroups = mount_ops(spec.mounts, bundle, bool(made & ns.CLONE_NEWCGROUP), await_cgroup)
+    yield from plain
+    yield from device_ops(spec, linux)
+    yield from console_ops(spec.process, console_size, bind=True)
+    yield from sysctl_ops(linux)
+    yield from (MaskPath(path) for path in linux.masked_paths)
+    yield from (ReadOnlyPath(path) for path in linux.readonly_paths)
+    if await_cgroup:
+        yield AwaitCgroup(bool(made & ns.CLONE_NEWCGROUP))
+    yield from cgroups
+    if hooks.prestart or hooks.create_runtime:
+        yield AwaitHooks()
+    yield from _hook_ops(hooks.create_container, state, "creating")
+    yield PivotRoot()
+    if spec.root.readonly or propagation:
+        yield FinishRoot(spec.root.readonly, propagation)
+
+
+_SLAVE = propagation_flags("rslave")
+_SHARING = propagation_flags("shared") | propagation_flags("private")
+
+
+def _root_propagation(name: str) -> int:
+    if not name:
+        return 0
+    try:
+        return propagation_flags(name)
+    except KeyError:
+        raise InvalidArgument(f"unknown rootfsPropagation {name!r}") from None
+
+
+def _hook_ops(hooks: tuple[Hook, ...], state: State, status: str) -> tuple[Op, ...]:
+    if not hooks:
+        return ()
+    return (RunHooks(hooks, msgspec.structs.replace(state, status=status)),)

@@ -1,0 +1,195 @@
+"""The part of a plan that turns the set-up process into the program; the same for exec."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator, Sequence
+
+from wherry.errors import InvalidArgument
+from wherry.model.runtime_spec import Capabilities, LinuxPersonality, Process, Scheduler
+from wherry.runtime.ops.base import Op
+from wherry.runtime.ops.kernel import (
+    SetAffinity,
+    SetIoPriority,
+    SetOomScore,
+    SetPersonality,
+    SetRlimit,
+    SetScheduler,
+)
+from wherry.runtime.ops.program import (
+    AnnounceReady,
+    BecomeUser,
+    ChangeDirectory,
+    CloseDescriptors,
+    DropAdmin,
+    Execute,
+    FindHome,
+    FindProgram,
+    LoadSeccomp,
+    MakeWorkingDirectory,
+    NoNewPrivileges,
+    SetSecurityLabel,
+    SetStdio,
+)
+from wherry.sys import caps
+
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_POLICIES = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_ISO": 4,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+_SCHEDULER_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+_PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
+_UNLIMITED = 1 << 63
+
+
+def check_process(process: Process) -> None:
+    """InvalidArgument if the process cannot be what it says."""
+    if not process.args or not process.args[0]:
+        raise InvalidArgument("no command specified")
+    if not process.cwd.startswith("/"):
+        raise InvalidArgument(f"the working directory {process.cwd!r} is not an absolute path")
+    for text in (*process.args, *process.env, process.cwd):
+        if "\0" in text:
+            raise InvalidArgument(f"the argument or variable {text!r} holds a zero byte")
+
+
+def process_ops(
+    process: Process,
+    *,
+    seccomp: tuple[bytes, int] | None,
+    personality: LinuxPersonality | None,
+    start_hooks: Sequence[Op] = (),
+    make_cwd: bool = False,
+    die_with_parent: bool = True,
+    preserve_fds: int = 0,
+) -> Iterator[Op]:
+    """From a process inside its root to the program."""
+    user = process.user
+    if make_cwd and process.cwd != "/":
+        yield MakeWorkingDirectory(process.cwd)
+    yield SetStdio(user.uid)
+    yield FindHome(process.env, user.uid)
+    yield from _kernel_ops(process, personality)
+    yield from _label_ops(process)
+    yield from start_hooks
+    yield CloseDescriptors(preserve_fds)
+    yield ChangeDirectory(process.cwd, again=False)
+    if process.no_new_privileges:
+        yield NoNewPrivileges()
+    become = _become_user(process, needs_admin=bool(seccomp) and not process.no_new_privileges)
+    yield become
+    yield ChangeDirectory(process.cwd, again=True)
+    yield FindProgram(process.args[0])
+    yield AnnounceReady(die_with_parent)
+    if seccomp is not None:
+        yield LoadSeccomp(*seccomp)
+    if become.keep_admin:
+        yield DropAdmin(become.effective, become.permitted, become.inheritable)
+    yield Execute(process.args)
+
+
+def _become_user(process: Process, *, needs_admin: bool) -> BecomeUser:
+    capabilities = process.capabilities or Capabilities()
+    try:
+        masks = [
+            caps.mask_of(names)
+            for names in (
+                capabilities.bounding,
+                capabilities.effective,
+                capabilities.permitted,
+                capabilities.inheritable,
+                capabilities.ambient,
+            )
+        ]
+    except ValueError as error:
+        raise InvalidArgument(f"in config.json: {error}") from None
+    bounding, effective, permitted, inheritable, ambient = masks
+    user = process.user
+    return BecomeUser(
+        uid=user.uid,
+        gid=user.gid,
+        groups=user.additional_gids,
+        umask=0o022 if user.umask is None else user.umask,
+        bounding=bounding,
+        effective=effective,
+        permitted=permitted,
+        inheritable=inheritable,
+        # The kernel wants ambient capabilities permitted and inheritable, too.
+        ambient=ambient & permitted & inheritable,
+        keep_admin=needs_admin and not effective & caps.mask_of(["CAP_SYS_ADMIN"]),
+    )
+
+
+def _kernel_ops(process: Process, personality: LinuxPersonality | None) -> Iterator[Op]:
+    for limit in process.rlimits:
+        number = getattr(resource, limit.type, None)
+        if not limit.type.startswith("RLIMIT_") or number is None:
+            raise InvalidArgument(f"unknown resource limit {limit.type!r}")
+        soft, hard = (-1 if value >= _UNLIMITED else value for value in (limit.soft, limit.hard))
+        yield SetRlimit(limit.type, number, soft, hard)
+    if process.oom_score_adj is not None:
+        yield SetOomScore(process.oom_score_adj)
+    if process.io_priority is not None:
+        io_class = _known(_IO_CLASSES, process.io_priority.io_class, "I/O priority class")
+        yield SetIoPriority(io_class, process.io_priority.priority)
+    if process.scheduler is not None:
+        yield _scheduler_op(process.scheduler)
+    if process.exec_cpu_affinity is not None and process.exec_cpu_affinity.final:
+        yield SetAffinity(parse_cpus(process.exec_cpu_affinity.final))
+    if personality is not None:
+        yield SetPersonality(_known(_PERSONALITIES, personality.domain, "personality"))
+
+
+def _known(table: dict[str, int], name: str, kind: str) -> int:
+    if name not in table:
+        raise InvalidArgument(f"unknown {kind} {name!r}")
+    return table[name]
+
+
+def _scheduler_op(scheduler: Scheduler) -> Op:
+    flags = 0
+    for name in scheduler.flags:
+        flags |= _known(_SCHEDULER_FLAGS, name, "scheduler flag")
+    return SetScheduler(
+        policy=_known(_POLICIES, scheduler.policy, "scheduling policy"),
+        flags=flags,
+        nice=scheduler.nice,
+        priority=scheduler.priority,
+        runtime=scheduler.runtime,
+        deadline=scheduler.deadline,
+        period=scheduler.period,
+    )
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """Processor numbers of a list such as ``0-3,7``; InvalidArgument."""
+    cpus: set[int] = set()
+    try:
+        for part in text.replace(" ", "").split(","):
+            first, _, last = part.partition("-")
+            cpus.update(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise InvalidArgument(f"the processor list {text!r} is malformed") from None
+    return tuple(sorted(cpus))
+
+
+def _label_ops(process: Process) -> Iterator[Op]:
+    if process.apparmor_profile:
+        value = f"exec {process.apparmor_profile}"
+        yield SetSecurityLabel("apparmor/exec", value, "AppArmor")
+    if process.selinux_label:
+        yield SetSecurityLabel("exec", process.selinux_label, "SELinux")

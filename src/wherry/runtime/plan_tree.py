@@ -1,0 +1,152 @@
+"""The part of a plan that builds the container's files: mounts, devices, sysctls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from wherry.errors import InvalidArgument
+from wherry.model.runtime_spec import Linux, LinuxDevice, Mount, Process, Spec
+from wherry.runtime.ops.base import Op
+from wherry.runtime.ops.cgroups import MountCgroups
+from wherry.runtime.ops.devices import MakeDevice, MakeLink, OpenConsole
+from wherry.runtime.ops.kernel import WriteSysctl
+from wherry.runtime.ops.mounts import BindMount, MountFilesystem, Remount
+from wherry.runtime.options import Options, parse_options
+
+# config-linux.md, section "Default Devices": (path, major, minor)
+_DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+_LINKS = (
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/core", "/proc/kcore"),
+    ("/dev/ptmx", "pts/ptmx"),
+)
+_IPC_SYSCTLS = frozenset(
+    "kernel/" + name
+    for name in (
+        "msgmax",
+        "msgmnb",
+        "msgmni",
+        "sem",
+        "shmall",
+        "shmmax",
+        "shmmni",
+        "shm_rmid_forced",
+    )
+)
+
+
+def mount_ops(
+    mounts: Sequence[Mount], bundle: str, namespaced: bool, may_defer: bool
+) -> tuple[list[Op], list[Op]]:
+    """The mounts in their order; and, apart, those of control groups if nothing is mounted on
+    them, so that the rest of the set-up need not wait for the group."""
+    plain: list[Op] = []
+    deferred: list[Op] = []
+    for number, mount in enumerate(mounts):
+        op = _mount_op(mount, bundle, namespaced, not may_defer)
+        if not isinstance(op, MountCgroups):
+            plain.append(op)
+            continue
+        below = op.target.rstrip("/") + "/"
+        if any(_clean(later.destination).startswith(below) for later in mounts[number + 1 :]):
+            raise InvalidArgument(f"nothing can be mounted below the control groups in {op.target}")
+        deferred.append(op)
+    return plain, deferred
+
+
+def _clean(path: str) -> str:
+    return os.path.normpath("/" + path.lstrip("/"))
+
+
+def _mount_op(mount: Mount, bundle: str, namespaced: bool, unified: bool) -> Op:
+    options = parse_options(mount.options)
+    target = _clean(mount.destination)
+    if target == "/":
+        raise InvalidArgument("nothing can be mounted on the container's root itself")
+    if options.remount:
+        return Remount(target, options)
+    if options.bind or mount.type == "bind":
+        return _bind_op(mount, target, options, bundle)
+    if mount.type in ("cgroup", "cgroup2"):
+        return MountCgroups(target, options, unified, namespaced)
+    if not mount.type:
+        raise InvalidArgument(f"the mount on {target} has no type")
+    # procfs and sysfs must be where their names say: what masks them relies on it.
+    follow = mount.type not in ("proc", "sysfs")
+    return MountFilesystem(mount.type, mount.source or mount.type, target, options, follow)
+
+
+def _bind_op(mount: Mount, target: str, options: Options, bundle: str) -> Op:
+    if not mount.source:
+        raise InvalidArgument(f"the bind mount on {target} has no source")
+    uids, gids = mount.uid_mappings, mount.gid_mappings
+    if options.idmap and not (uids and gids):
+        raise InvalidArgument(f"the id-mapped mount on {target} has no uidMappings or gidMappings")
+    return BindMount(os.path.join(bundle, mount.source), target, options, uids, gids)
+
+
+def device_ops(spec: Spec, linux: Linux) -> Iterator[Op]:
+    """The devices asked for, the default ones and the links; none if /dev is the host's."""
+    bound = any(
+        _clean(mount.destination) == "/dev" and parse_options(mount.options).bind
+        for mount in spec.mounts
+    )
+    if bound:
+        return
+    listed = {device.path: _device_op(device) for device in linux.devices}
+    for path, major, minor in _DEVICES:
+        listed.setdefault(path, MakeDevice(path, "c", major, minor, 0o666, 0, 0))
+    yield from listed.values()
+    for path, target in _LINKS:
+        if path != "/dev/core" or os.path.exists("/proc/kcore"):
+            yield MakeLink(path, target)
+
+
+def _device_op(device: LinuxDevice) -> Op:
+    if device.type not in ("c", "u", "b", "p"):
+        raise InvalidArgument(f"the device {device.path} has the unknown type {device.type!r}")
+    path = _clean(device.path)
+    mode = 0o666 if device.file_mode is None else device.file_mode & 0o7777
+    return MakeDevice(
+        path, device.type, device.major, device.minor, mode, device.uid or 0, device.gid or 0
+    )
+
+
+def console_ops(process: Process, size: tuple[int, int] | None, *, bind: bool) -> Iterator[Op]:
+    """A terminal, if the process wants one."""
+    if not process.terminal:
+        return
+    if size is None and process.console_size is not None:
+        size = (process.console_size.height, process.console_size.width)
+    yield OpenConsole(size, bind)
+
+
+def sysctl_ops(linux: Linux) -> Iterator[Op]:
+    """Kernel parameters, only such as belong to a namespace of the container's own."""
+    owned: set[str] = {one.type for one in linux.namespaces}
+    for name, value in linux.sysctl.items():
+        path = name.replace(".", "/") if "/" not in name else name
+        if ".." in path.split("/") or path.startswith("/"):
+            raise InvalidArgument(f"the sysctl name {name!r} is malformed")
+        if not _is_namespaced(path, owned):
+            raise InvalidArgument(f"sysctl {name!r} is not in a separate kernel namespace")
+        yield WriteSysctl(path, value)
+
+
+def _is_namespaced(path: str, owned: set[str]) -> bool:
+    if path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
+        return "ipc" in owned
+    if path.startswith("net/"):
+        return "network" in owned
+    return path == "kernel/domainname" and "uts" in owned

@@ -1,0 +1,219 @@
+"""Starting one process from a plan: the parent's side and the child's.
+
+    parent (monitor)                          child (init)
+    enter pid_namespace, if any
+    make the cgroup, on cgroup v2
+    clone3 ------------------------------->   [own mount, PID, ... namespaces]
+    write the id mappings
+    Go("mappings") ----------------------->   AwaitMappings   (user namespace only)
+    make the cgroup, add the child                mounts, devices, masks, ...
+    Go("cgroup") ------------------------->   AwaitCgroup     (not on cgroup v2)
+                   <---- Console + descriptor OpenConsole     (terminal only)
+    run early hooks <------------- Waiting    AwaitHooks      (hooks only)
+    Go("hooks") -------------------------->
+                   <--------------- Ready     AnnounceReady
+                   <---------- end of file    execve: the channel is close-on-exec
+
+At any point the child may send Failed instead, and exit. The parent ends a failed child, reaps it
+and removes its group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from wherry.cgroup.api import Cgroup, Cgroups
+from wherry.errors import InternalError
+from wherry.runtime.hooks import run_hooks
+from wherry.runtime.messages import (
+    Console,
+    Failed,
+    FromInit,
+    Go,
+    Ready,
+    Waiting,
+    failure,
+    from_init,
+    receive,
+    send,
+    to_error,
+)
+from wherry.runtime.ops.base import Setup, run
+from wherry.runtime.ops.idmap import write_mappings
+from wherry.runtime.plan import Plan
+from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, clone3, setns
+
+
+class Child:
+    """A process that was started, and what its parent holds of it."""
+
+    def __init__(self, pid: int, pidfd: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.channel = channel
+        self.master_fd: int | None = None
+        self.created_mountpoints: tuple[str, ...] = ()
+
+    def kill(self) -> None:
+        """SIGKILL and reap."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+
+
+class Group:
+    """The control group of a plan: made anew for a container, joined for an exec."""
+
+    def __init__(self, cgroups: Cgroups, plan: Plan, *, existing: bool) -> None:
+        self._cgroups = cgroups
+        self._plan = plan
+        self._existing = existing
+        self.cgroup: Cgroup | None = None
+
+    def open(self) -> Cgroup:
+        plan = self._plan
+        if self.cgroup is None and self._existing:
+            self.cgroup = self._cgroups.open(plan.cgroup)
+        elif self.cgroup is None:
+            self.cgroup = self._cgroups.create(plan.cgroup, plan.resources)
+        return self.cgroup
+
+    def abandon(self) -> None:
+        """Remove what was made for a container that did not start."""
+        if self.cgroup is not None and not self._existing:
+            self.cgroup.kill()
+            self.cgroup.remove()
+
+
+def spawn(
+    plan: Plan,
+    group: Group,
+    *,
+    unified: bool,
+    stdio: tuple[int, int, int] | None = None,
+    netns_fd: int | None = None,
+    container_pidfd: int | None = None,
+) -> Child:
+    """clone3 the child, which begins to execute the plan's operations; see :func:`handshake`."""
+    if container_pidfd is not None:
+        setns(container_pidfd, CLONE_NEWPID)
+    elif plan.pid_namespace:
+        _enter(plan.pid_namespace)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = group.open().directory_fd() if unified else None
+    try:
+        pid, pidfd = clone3(plan.clone_flags, directory)
+        if pid == 0:
+            ours.close()
+            _become(plan, theirs, stdio, netns_fd, container_pidfd)
+    except OSError as error:
+        raise InternalError(f"cannot make the container's namespaces: {error.strerror}") from None
+    finally:
+        if directory is not None:
+            os.close(directory)
+    theirs.close()
+    return Child(pid, pidfd, ours)
+
+
+def _enter(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, CLONE_NEWPID)
+    finally:
+        os.close(fd)
+
+
+def _become(
+    plan: Plan,
+    channel: socket.socket,
+    stdio: tuple[int, int, int] | None,
+    netns_fd: int | None,
+    container_pidfd: int | None,
+) -> None:
+    """The child's side; never returns."""
+    try:
+        os.umask(0)
+        run(plan.ops, Setup(channel, stdio, netns_fd, container_pidfd))
+    except BaseException as error:  # noqa: BLE001 - whatever it is must not run the parent's code
+        try:
+            send(channel, failure(error))
+        except OSError:
+            pass
+    finally:
+        os._exit(1)
+
+
+def handshake(
+    plan: Plan,
+    child: Child,
+    group: Group,
+    *,
+    unified: bool,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Do the parent's part until the program is executed.
+
+    ``meanwhile`` is called while the child works. Raises what went wrong, after the child was
+    killed and its group removed.
+    """
+    try:
+        if plan.clone_flags & CLONE_NEWUSER:
+            write_mappings(child.pid, plan.uid_mappings, plan.gid_mappings)
+            send(child.channel, Go("mappings"))
+        if not unified:
+            group.open().add(child.pid)
+            send(child.channel, Go("cgroup"))
+        meanwhile()
+        _listen(plan, child)
+    except BaseException as error:
+        error = _better(error, child)
+        child.kill()
+        group.abandon()
+        raise error from None
+    finally:
+        child.channel.close()
+
+
+def _better(error: BaseException, child: Child) -> BaseException:
+    """If the channel broke, the child's own words say more than EPIPE."""
+    if isinstance(error, OSError):
+        try:
+            packet = receive(child.channel, from_init, socket.MSG_DONTWAIT)
+        except OSError:
+            return error
+        if packet is not None and isinstance(packet[0], Failed):
+            return to_error(packet[0].kind, packet[0].message)
+    return error
+
+
+def _listen(plan: Plan, child: Child) -> None:
+    ready = False
+    while True:
+        packet = receive(child.channel, from_init)
+        if packet is None:
+            break
+        ready = _heard(plan, child, *packet) or ready
+    if not ready:
+        raise InternalError("the container's set-up was killed, perhaps for lack of memory")
+
+
+def _heard(plan: Plan, child: Child, message: FromInit, fds: list[int]) -> bool:
+    if isinstance(message, Failed):
+        raise to_error(message.kind, message.message)
+    if isinstance(message, Console):
+        child.master_fd = fds[0]
+    elif isinstance(message, Waiting):
+        state = msgspec.structs.replace(plan.state, pid=child.pid)
+        run_hooks(plan.early_hooks, state)
+        send(child.channel, Go("hooks"))
+    elif isinstance(message, Ready):
+        child.created_mountpoints = message.created_mountpoints
+        return True
+    return False
