@@ -1,0 +1,176 @@
+"""``network``."""
+
+from __future__ import annotations
+
+from wherry.cli.context import Context
+from wherry.cli.each import each
+from wherry.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, Listing, Row, filters, labels_text
+from wherry.cli.options import Arguments, Command, Option, UsageError
+from wherry.cli.text import short_id
+from wherry.cli.values import pairs
+from wherry.client.session import quote
+
+TYPE_CHECKING = False  # importing typing costs 3 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+_COLUMNS = {"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE"}
+_HIDDEN = {
+    "CreatedAt": "CREATED AT",
+    "IPv6": "IPV6",
+    "Internal": "INTERNAL",
+    "Labels": "LABELS",
+}
+
+
+def _list(context: Context, arguments: Arguments) -> int:
+    items = context.session.get("/networks", {"filters": filters(arguments)})
+    truncate = not arguments.flag("no-trunc")
+    rows = sorted((_row(item, truncate) for item in items), key=lambda row: row["Name"])
+    Listing(_COLUMNS, hidden=_HIDDEN).show(context, rows, arguments)
+    return 0
+
+
+def _row(item: Any, truncate: bool) -> Row:
+    return {
+        "ID": short_id(item["Id"]) if truncate else item["Id"],
+        "Name": item["Name"],
+        "Driver": item["Driver"],
+        "Scope": item["Scope"],
+        "CreatedAt": item["Created"],
+        "IPv6": str(bool(item.get("EnableIPv6"))).lower(),
+        "Internal": str(bool(item.get("Internal"))).lower(),
+        "Labels": labels_text(item.get("Labels")),
+    }
+
+
+def _create(context: Context, arguments: Arguments) -> int:
+    body = {
+        "Name": arguments.words[0],
+        "CheckDuplicate": True,
+        "Driver": arguments.text("driver"),
+        "Internal": arguments.flag("internal"),
+        "Attachable": arguments.flag("attachable"),
+        "EnableIPv6": arguments.flag("ipv6"),
+        "IPAM": {
+            "Driver": arguments.text("ipam-driver"),
+            "Config": _pools(arguments),
+            "Options": pairs(arguments.many("ipam-opt")),
+        },
+        "Options": pairs(arguments.many("opt")),
+        "Labels": pairs(arguments.many("label")),
+    }
+    answer = context.session.post("/networks/create", json=body)
+    if answer.get("Warning"):
+        context.complain(f"WARNING: {answer['Warning']}")
+    context.print(answer["Id"])
+    return 0
+
+
+def _pools(arguments: Arguments) -> list[dict[str, Any]]:
+    """One pool for each subnet; ranges and gateways belong to the subnets in their order."""
+    subnets = _split(arguments.many("subnet"))
+    gateways, ranges = _split(arguments.many("gateway")), _split(arguments.many("ip-range"))
+    if len(gateways) > len(subnets) or len(ranges) > len(subnets):
+        raise UsageError("every --gateway and --ip-range needs a --subnet of its own", 1)
+    reserved = pairs(_split(arguments.many("aux-address")), "auxiliary address")
+    pools: list[dict[str, Any]] = [{"Subnet": subnet} for subnet in subnets]
+    for name, values in (("Gateway", gateways), ("IPRange", ranges)):
+        for pool, value in zip(pools, values, strict=False):
+            pool[name] = value
+    if reserved and pools:
+        pools[0]["AuxiliaryAddresses"] = reserved
+    return pools
+
+
+def _split(values: list[str]) -> list[str]:
+    return [part for value in values for part in value.split(",") if part]
+
+
+def _remove(context: Context, arguments: Arguments) -> int:
+    def act(name: str) -> None:
+        context.session.delete(f"/networks/{quote(name)}")
+
+    return each(context, arguments.words, act)
+
+
+def _connect(context: Context, arguments: Arguments) -> int:
+    network, container = arguments.words
+    addresses = {
+        "IPv4Address": arguments.text("ip"),
+        "IPv6Address": arguments.text("ip6"),
+        "LinkLocalIPs": arguments.many("link-local-ip"),
+    }
+    settings: dict[str, Any] = {
+        "IPAMConfig": {name: value for name, value in addresses.items() if value},
+        "Aliases": arguments.many("alias"),
+        "Links": arguments.many("link"),
+        "DriverOpts": pairs(arguments.many("driver-opt")),
+    }
+    body = {
+        "Container": container,
+        "EndpointConfig": {name: value for name, value in settings.items() if value},
+    }
+    context.session.post(f"/networks/{quote(network)}/connect", json=body)
+    return 0
+
+
+def _disconnect(context: Context, arguments: Arguments) -> int:
+    network, container = arguments.words
+    body = {"Container": container, "Force": arguments.flag("force")}
+    context.session.post(f"/networks/{quote(network)}/disconnect", json=body)
+    return 0
+
+
+COMMANDS = {
+    "ls": Command(
+        "network ls [OPTIONS]", "List networks", _list, (FILTER, FORMAT, NO_TRUNC, QUIET), most=0
+    ),
+    "create": Command(
+        "network create [OPTIONS] NETWORK",
+        "Create a network",
+        _create,
+        (
+            Option("--attachable", "Enable manual container attachment", "flag"),
+            Option("--aux-address", "Auxiliary addresses used by the driver", "list"),
+            Option("-d --driver", "Driver to manage the network", default="bridge"),
+            Option("--gateway", "Gateway for the subnet", "list"),
+            Option("--internal", "Restrict external access to the network", "flag"),
+            Option("--ip-range", "Allocate container addresses from a sub-range", "list"),
+            Option("--ipam-driver", "IP address management driver", default="default"),
+            Option("--ipam-opt", "Set IPAM driver specific options", "list"),
+            Option("--ipv6", "Enable IPv6 networking", "flag"),
+            Option("--label", "Set metadata on a network", "list"),
+            Option("-o --opt", "Set driver specific options", "list"),
+            Option("--subnet", "Subnet in CIDR format", "list"),
+        ),
+        least=1,
+        most=1,
+    ),
+    "rm": Command(
+        "network rm NETWORK [NETWORK...]", "Remove one or more networks", _remove, least=1
+    ),
+    "connect": Command(
+        "network connect [OPTIONS] NETWORK CONTAINER",
+        "Connect a container to a network",
+        _connect,
+        (
+            Option("--alias", "Add network-scoped alias for the container", "list"),
+            Option("--driver-opt", "Driver options for the network", "list"),
+            Option("--ip", "IPv4 address (e.g., 172.30.100.104)"),
+            Option("--ip6", "IPv6 address (e.g., 2001:db8::33)"),
+            Option("--link", "Add link to another container", "list"),
+            Option("--link-local-ip", "Add a link-local address for the container", "list"),
+        ),
+        least=2,
+        most=2,
+    ),
+    "disconnect": Command(
+        "network disconnect [OPTIONS] NETWORK CONTAINER",
+        "Disconnect a container from a network",
+        _disconnect,
+        (Option("-f --force", "Force the container to disconnect", "flag"),),
+        least=2,
+        most=2,
+    ),
+}
