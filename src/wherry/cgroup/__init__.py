@@ -1,1 +1,5 @@
-"""Control groups: v1, hybrid and v2 behind one Protocol."""
+"""Limits: the kernel's control groups behind one small interface."""
+
+from wherry.cgroup.host import open_cgroups
+
+__all__ = ["open_cgroups"]

@@ -1,0 +1,206 @@
+"""Groups of version 2."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Sequence
+
+from wherry.cgroup import files, limits_v2, stats_v2, trees
+from wherry.cgroup.api import Stats
+from wherry.cgroup.devices import check_rule, device_program
+from wherry.cgroup.settings import Step
+from wherry.cgroup.trees import Tree
+from wherry.errors import InternalError, NotSupported, Unavailable
+from wherry.model.runtime_spec import LinuxDeviceCgroup, LinuxResources
+
+_FREEZE_TIMEOUT_S = 5.0
+_END_TIMEOUT_S = 10.0
+# Files that every group has, whichever controllers are enabled.
+_CORE = frozenset({"cgroup"})
+
+
+class UnifiedCgroup:
+    """A group in the one tree of version 2."""
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        self._tree = tree
+        self._path = trees.relative(path)
+
+    @property
+    def path(self) -> str:
+        return "/" + self._path
+
+    def directory_fd(self) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        return os.open(self._path, flags, dir_fd=self._tree.fd)
+
+    def make(self, resources: LinuxResources) -> None:
+        """Make the directory and set the limits; the caller removes what an error leaves."""
+        steps = limits_v2.plan(resources)
+        try:
+            trees.make_directory(self._tree, self._path)
+        except FileNotFoundError:
+            self._make_parents()
+            trees.make_directory(self._tree, self._path)
+        self._enable_for(steps)
+        self._apply(steps)
+        self._apply_devices(resources.devices)
+
+    def _ancestors(self) -> list[str]:
+        parts = self._path.split("/")
+        return [".", *("/".join(parts[:depth]) for depth in range(1, len(parts)))]
+
+    def _make_parents(self) -> None:
+        for parent in self._ancestors():
+            with contextlib.suppress(FileExistsError):
+                trees.make_directory(self._tree, parent)
+            _enable(self._tree, parent, self._controllers(parent))
+
+    def _controllers(self, path: str) -> frozenset[str]:
+        return frozenset(files.read(self._tree.fd, f"{path}/cgroup.controllers").split())
+
+    def _enable_for(self, steps: Iterable[Step]) -> None:
+        """Pass the controllers that the steps need down the path, if they are not there yet."""
+        needed = {setting.controller for step in steps for setting in step} - _CORE
+        missing = needed - self._controllers(self._path) if needed else needed
+        if missing:
+            for parent in self._ancestors():
+                _enable(self._tree, parent, missing & self._controllers(parent))
+
+    def _apply(self, steps: Iterable[Step]) -> None:
+        steps = tuple(steps)
+        present = self._controllers(self._path) if steps else frozenset()
+        trees.apply(steps, dict.fromkeys(present, self._tree), self._path)
+
+    def _apply_devices(self, rules: Sequence[LinuxDeviceCgroup]) -> None:
+        if not rules:
+            return
+        for rule in rules:
+            check_rule(rule)
+        with contextlib.ExitStack() as stack:
+            directory = self.directory_fd()
+            stack.callback(os.close, directory)
+            try:
+                _replace_device_program(directory, device_program(rules))
+            except OSError as error:
+                kind = NotSupported if error.errno in _NO_PROGRAMS else InternalError
+                raise kind(
+                    f"cannot restrict devices of control group {self.path} with a BPF program: "
+                    f"{error.strerror}"
+                ) from error
+
+    def add(self, pid: int) -> None:
+        trees.join(self._tree, self._path, pid)
+
+    def update(self, resources: LinuxResources) -> None:
+        steps = limits_v2.plan(resources)
+        self._enable_for(steps)
+        self._apply(steps)
+        self._apply_devices(resources.devices)
+
+    def freeze(self) -> None:
+        files.write(self._tree.fd, f"{self._path}/cgroup.freeze", "1")
+        if not self._wait_for_event("frozen", 1, _FREEZE_TIMEOUT_S):
+            self.thaw()
+            raise Unavailable(f"control group {self.path} could not be frozen")
+
+    def thaw(self) -> None:
+        files.write(self._tree.fd, f"{self._path}/cgroup.freeze", "0")
+
+    def _wait_for_event(self, key: str, value: int, timeout_s: float) -> bool:
+        """Wait until a line of ``cgroup.events`` has a value; its changes wake a poll."""
+        fd = os.open(f"{self._path}/cgroup.events", os.O_RDONLY, dir_fd=self._tree.fd)
+        try:
+            return _wait_for_line(fd, f"{key} {value}", timeout_s)
+        finally:
+            os.close(fd)
+
+    def pids(self) -> tuple[int, ...]:
+        return tuple(sorted(files.processes(self._tree.fd, self._path)))
+
+    def kill(self) -> None:
+        if not self.pids():
+            return
+        try:
+            files.write(self._tree.fd, f"{self._path}/cgroup.kill", "1")
+        except FileNotFoundError:  # before Linux 5.14
+            self._kill_each()
+        if not self._wait_for_event("populated", 0, _END_TIMEOUT_S):
+            raise Unavailable(f"control group {self.path} still has processes after SIGKILL")
+
+    def _kill_each(self) -> None:
+        def killed() -> bool:
+            pids = self.pids()
+            trees.signal_all(pids, signal.SIGKILL)
+            return not pids
+
+        files.wait_until(killed, _END_TIMEOUT_S)
+
+    def stats(self) -> Stats:
+        return stats_v2.stats(self._tree.fd, self._path)
+
+    def oom_kills(self) -> int:
+        return files.read_table(self._tree.fd, f"{self._path}/memory.events").get("oom_kill", 0)
+
+    def remove(self) -> None:
+        if files.try_remove(self._tree.fd, self._path):
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self._wait_for_event("populated", 0, _END_TIMEOUT_S)
+        # The kernel tells that a group is empty a moment before it can be removed.
+        if not files.wait_until(self._try_remove, 1.0):
+            raise Unavailable(f"control group {self.path} still has processes")
+
+    def _try_remove(self) -> bool:
+        return files.try_remove(self._tree.fd, self._path)
+
+
+_NO_PROGRAMS = (errno.ENOSYS, errno.EINVAL, errno.EPERM)
+
+
+def _enable(tree: Tree, path: str, controllers: Iterable[str]) -> None:
+    """Let the groups below ``path`` use controllers. One that cannot be enabled stays off: it is
+    missed, and named, when a limit needs it."""
+    wanted = sorted(controllers)
+    if not wanted:
+        return
+    file = f"{path}/cgroup.subtree_control"
+    try:
+        files.write(tree.fd, file, " ".join(f"+{name}" for name in wanted))
+    except OSError:
+        for name in wanted:
+            with contextlib.suppress(OSError):
+                files.write(tree.fd, file, f"+{name}")
+
+
+def _wait_for_line(fd: int, line: str, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    poll = select.poll()
+    poll.register(fd, select.POLLPRI)
+    while True:
+        if line in os.pread(fd, 4096, 0).decode().splitlines():
+            return True
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        poll.poll(left * 1000)
+
+
+def _replace_device_program(directory: int, instructions: bytes) -> None:
+    """Attach a filter in place of the one that was attached before, if there is one."""
+    from wherry.sys import bpf  # ctypes is not for those who only have version 1
+
+    with contextlib.ExitStack() as stack:
+        program = bpf.load_device_program(instructions)
+        stack.callback(os.close, program)
+        attached = bpf.device_programs(directory)
+        replaced = None
+        if len(attached) == 1:
+            replaced = bpf.open_program(attached[0])
+            stack.callback(os.close, replaced)
+        bpf.attach_device_program(directory, program, replaced)
