@@ -106,12 +106,12 @@ def parse_instruction(line: Line, escape: str) -> AnyInstruction:
     return instruction
 
 
-def parse_trigger(text: str, escape: str = "\\") -> AnyInstruction:
-    """Parse an ONBUILD trigger of a base image; ParseError for line 0 is not a place in a file."""
-    lines = read_lines(text.encode())
-    if len(lines.lines) != 1:
-        raise InvalidArgument(f"invalid ONBUILD trigger in the base image: {text!r}")
-    return parse_instruction(lines.lines[0], escape)
+def parse_trigger(text: str, escape: str = "\\", line: int = 0) -> AnyInstruction:
+    """Parse what follows ONBUILD; ``line`` is where that stands, 0 if in a base image."""
+    lines = read_lines(text.encode()).lines
+    if len(lines) != 1:
+        raise InvalidArgument(f"invalid ONBUILD trigger: {text!r} is not one instruction")
+    return parse_instruction(msgspec.structs.replace(lines[0], number=line), escape)
 
 
 def _partition_space(text: str) -> tuple[str, str, str]:
@@ -272,7 +272,7 @@ def _onbuild(args: _Args) -> Onbuild:
     if keyword in ("FROM", "MAINTAINER"):
         raise InvalidArgument(f"{keyword} isn't allowed as an ONBUILD trigger")
     trigger = args.rest + "".join(f"\n{doc.content}{doc.name}" for doc in args.heredocs)
-    parse_trigger(trigger, args.escape)
+    parse_trigger(trigger, args.escape, args.line)
     return Onbuild(line=args.line, text=args.text, trigger=trigger)
 
 
