@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import BinaryIO, Literal, Protocol
 
 import msgspec
@@ -34,8 +35,10 @@ from wherry.volume.api import Volumes
 Filters = Mapping[str, Sequence[str]]
 """Decoded ``filters`` parameter: name to accepted values. An unknown name is InvalidArgument."""
 
+NO_FILTERS: Filters = MappingProxyType({})
+
 ProgressLine = dict[str, object]
-"""One JSON object of a progress stream: ``{"status": "Pulling from library/python", "id": ...}``."""
+"""One JSON object of a progress stream: ``{"status": "Pulling from library/x", "id": ...}``."""
 
 
 class Created(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,9 +97,9 @@ class ContainerApi(Protocol):
 
     def size(self, ref: str) -> ContainerSize: ...
 
-    def list(self, *, running_only: bool, limit: int = 0, filters: Filters = {}) -> tuple[
-        Container, ...
-    ]:
+    def list(
+        self, *, running_only: bool, limit: int = 0, filters: Filters = NO_FILTERS
+    ) -> tuple[Container, ...]:
         """Newest first."""
         ...
 
@@ -116,7 +119,7 @@ class ContainerApi(Protocol):
         ...
 
     def logs(self, ref: str) -> LogReader:
-        """A new reader of the container's log; the caller closes it. NotSupported for driver none."""
+        """A new reader of the log; the caller closes it. NotSupported for driver none."""
         ...
 
     def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
@@ -127,7 +130,7 @@ class ContainerApi(Protocol):
         """Kind (0 modified, 1 added, 2 deleted) and path of what differs from the image."""
         ...
 
-    def prune(self, filters: Filters = {}) -> PruneReport: ...
+    def prune(self, filters: Filters = NO_FILTERS) -> PruneReport: ...
 
 
 class ExecApi(Protocol):
@@ -159,7 +162,7 @@ class ImageApi(Protocol):
 
     def get(self, name: str) -> Image: ...
 
-    def list(self, *, filters: Filters = {}) -> tuple[Image, ...]: ...
+    def list(self, *, filters: Filters = NO_FILTERS) -> tuple[Image, ...]: ...
 
     def history(self, name: str) -> tuple[tuple[History, int], ...]:
         """Each step with its layer's size in bytes, newest first."""
@@ -167,13 +170,13 @@ class ImageApi(Protocol):
 
     def tag(self, name: str, repository: str, tag: str) -> None: ...
 
-    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> tuple[
-        RemovedImage, ...
-    ]:
+    def remove(
+        self, name: str, *, force: bool = False, prune: bool = True
+    ) -> tuple[RemovedImage, ...]:
         """Conflict in Docker's words while a container uses it."""
         ...
 
-    def prune(self, filters: Filters = {}) -> tuple[tuple[RemovedImage, ...], int]: ...
+    def prune(self, filters: Filters = NO_FILTERS) -> tuple[tuple[RemovedImage, ...], int]: ...
 
     def pull(
         self,
@@ -194,6 +197,10 @@ class ImageApi(Protocol):
         progress: Callable[[ProgressLine], None],
     ) -> None:
         """Takes long."""
+        ...
+
+    def login(self, credentials: Credentials) -> None:
+        """See whether the registry ``server_address`` takes them; Unauthenticated. Takes long."""
         ...
 
     def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> None:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from socket import socket, socketpair
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
-from wherry.build.api import BuildCancelled, Output, Progress, PullStatus, RunStep, StepOutcome
+from wherry.build.api import (
+    BuildCancelled,
+    BuildRequest,
+    BuildResult,
+    Cancel,
+    Output,
+    Progress,
+    PullStatus,
+    RunStep,
+    StepOutcome,
+)
+from wherry.build.builder import Builder
+from wherry.engine.events import Events
 from wherry.engine.launch import Launcher
 from wherry.engine.records import Container, Credentials, MountPoint
 from wherry.engine.registries import Registries
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
 from wherry.errors import Conflict, InvalidArgument, NotFound
-from wherry.model.digest import Digest
 from wherry.model.container import MountRequest
+from wherry.model.digest import Digest
 from wherry.model.image import Platform
 from wherry.model.reference import parse_reference
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExitStatus
@@ -40,7 +51,7 @@ class ContainerSteps:
         self._settings = settings
         self._launcher = launcher
 
-    def run(self, step: RunStep, output: Output, cancel: threading.Event) -> StepOutcome:
+    def run(self, step: RunStep, output: Output, cancel: Cancel) -> StepOutcome:
         record = self._record(step)
         directory = self._settings.container_dir(step.id)
         os.makedirs(directory, mode=0o710)
@@ -74,7 +85,7 @@ class ContainerSteps:
         )
 
     def _run(
-        self, step: RunStep, record: Container, output: Output, cancel: threading.Event
+        self, step: RunStep, record: Container, output: Output, cancel: Cancel
     ) -> StepOutcome:
         ours, theirs = socketpair()
         with ours:
@@ -123,7 +134,7 @@ _POLL_SECONDS = 0.2
 
 
 def _relay(
-    stream: socket, output: Output, cancel: threading.Event, kill: Callable[[], None]
+    stream: socket, output: Output, cancel: Cancel, kill: Callable[[], None]
 ) -> None:
     """Deliver framed output until the step ends; kill the step once when cancelled."""
     buffer = bytearray()
@@ -166,7 +177,7 @@ class Builds:
         request: BuildRequest,
         context: BinaryIO,
         progress: Progress,
-        cancelled: threading.Event,
+        cancelled: Cancel,
     ) -> BuildResult:
         """Build an image from a tar stream of its context. Takes long."""
         proxies = self._settings.proxy_env | request.proxy_env

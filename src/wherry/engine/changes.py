@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
+from wherry.errors import NotFound
 from wherry.fs.root import Root
 from wherry.snapshot.api import Snapshotter
 
@@ -21,10 +22,7 @@ def list_changes(
 ) -> tuple[tuple[int, str], ...]:
     """Kind and path of each change, sorted; empty mountpoints that a start made are left out."""
     parent = snapshots.stat(key).parent
-    if parent is None:
-        base = None
-    else:
-        base = Root(snapshots.open_root(parent))
+    base = None if parent is None else Root(snapshots.open_root(parent))
     try:
         ignored = set(mountpoints)
         found = list(_walk(snapshots.changes_dir(key), "", base, ignored))
@@ -48,19 +46,25 @@ def _walk(
             if path in ignored and (is_directory or not status.st_size):
                 continue
             below = list(_walk(entry.path, path, base, ignored)) if is_directory else []
-            known = base is not None and base.lexists(path)
+            old = _old_status(base, path)
             # A directory is copied up when something below it changes; so Docker lists it too,
             # but not when all below it were mountpoints.
-            if not known:
+            if old is None:
                 yield ADDED, path
-            elif not is_directory or below or _differs(base, path, status):
+            elif not is_directory or below or _differs(old, status):
                 yield MODIFIED, path
             yield from below
 
 
-def _differs(base: Root | None, path: str, status: os.stat_result) -> bool:
+def _old_status(base: Root | None, path: str) -> os.stat_result | None:
+    """What the image has at a path."""
     if base is None:
-        return True
-    old = base.lstat(path)
-    return (old.st_mode, old.st_uid, old.st_gid) != (status.st_mode, status.st_uid, status.st_gid)
+        return None
+    try:
+        return base.stat(path, follow=False)
+    except NotFound:
+        return None
 
+
+def _differs(old: os.stat_result, new: os.stat_result) -> bool:
+    return (old.st_mode, old.st_uid, old.st_gid) != (new.st_mode, new.st_uid, new.st_gid)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
 import msgspec
 
-from wherry.engine.api import ContainerSize, Created, PruneReport
+from wherry.engine.api import NO_FILTERS, ContainerSize, Created, Filters, PruneReport
 from wherry.engine.changes import list_changes
 from wherry.engine.creation import Creator
 from wherry.engine.events import Events
@@ -21,7 +20,7 @@ from wherry.engine.records import Container, WaitResult
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry, PendingAttach
 from wherry.engine.top import process_table
-from wherry.engine.waiting import Condition, settled
+from wherry.engine.waiting import Condition
 from wherry.errors import Conflict, InvalidArgument, NotFound, NotModified, NotSupported
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
 from wherry.runtime.logs import LogReader, open_log
@@ -62,7 +61,7 @@ class Containers:
         return self._table.find(ref).record
 
     def list(
-        self, *, running_only: bool, limit: int = 0, filters: Mapping[str, Sequence[str]] = {}
+        self, *, running_only: bool, limit: int = 0, filters: Filters = NO_FILTERS
     ) -> tuple[Container, ...]:
         return list_containers(self._table, self._images, running_only, limit, filters)
 
@@ -134,9 +133,7 @@ class Containers:
         with entry.lock:
             old = entry.record.name
             if name.removeprefix("/") == old:
-                raise InvalidArgument(
-                    "Renaming a container with the same name as its current name"
-                )
+                raise InvalidArgument("Renaming a container with the same name as its current name")
             new = self._table.reserve_name(name, entry.id)
             self._table.save(entry, msgspec.structs.replace(entry.record, name=new))
             self._table.release_name(old, entry.id)
@@ -232,7 +229,7 @@ class Containers:
             if entry.record.state.status == "removing":
                 self._drop(entry, volumes=entry.record.host.auto_remove)
 
-    def prune(self, filters: Mapping[str, Sequence[str]] = {}) -> PruneReport:
+    def prune(self, filters: Filters = NO_FILTERS) -> PruneReport:
         removed: list[str] = []
         reclaimed = 0
         for entry in prunable(self._table, filters, PRUNE_FILTERS):
@@ -242,5 +239,3 @@ class Containers:
                 removed.append(entry.id)
                 reclaimed += size
         return PruneReport(removed=tuple(removed), reclaimed=reclaimed)
-
-

@@ -29,9 +29,5 @@ class Engine:
     events: Events
     system: System
     builds: Builds
-    closers: tuple[Callable[[], None], ...] = ()
-
-    def close(self) -> None:
-        """End the engine's own threads and helpers. Containers go on."""
-        for close in self.closers:
-            close()
+    close: Callable[[], None]
+    """End the engine's own threads and helpers. Containers go on."""

@@ -32,7 +32,7 @@ class _Entry:
 
 
 class Execs:
-    """Implements ``engine.api.ExecApi``. Execs end with the engine's memory of them, as Docker's."""
+    """Implements ``engine.api.ExecApi``. Execs are forgotten with the engine, as Docker's are."""
 
     def __init__(
         self, settings: EngineSettings, table: ContainerTable, runtime: Runtime, events: Events
@@ -52,9 +52,7 @@ class Execs:
         exec_id = new_id()
         with self._lock:
             self._forget_oldest()
-            self._execs[exec_id] = _Entry(
-                Exec(id=exec_id, container_id=entry.id, options=options)
-            )
+            self._execs[exec_id] = _Entry(Exec(id=exec_id, container_id=entry.id, options=options))
         command = " ".join(options.cmd)
         self._events.container(f"exec_create: {command}", entry.record, execID=exec_id)
         return exec_id
@@ -166,9 +164,7 @@ class Execs:
             attach_streams=(options.attach_stdin, options.attach_stdout, options.attach_stderr),
         )
 
-    def _ended(
-        self, target: _Entry, container: Entry, state_dir: str, status: ExitStatus
-    ) -> None:
+    def _ended(self, target: _Entry, container: Entry, state_dir: str, status: ExitStatus) -> None:
         process, target.process = target.process, None
         target.record = msgspec.structs.replace(
             target.record, running=False, exit_code=status.code, pid=0
@@ -198,6 +194,8 @@ class Execs:
 def _check_runs(entry: Entry) -> None:
     status = entry.record.state.status
     if status == "paused":
-        raise Conflict(f"Container {entry.record.name} is paused, unpause the container before exec")
+        raise Conflict(
+            f"Container {entry.record.name} is paused, unpause the container before exec"
+        )
     if status != "running":
         raise Conflict(f"container {entry.id} is not running")

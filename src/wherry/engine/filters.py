@@ -26,7 +26,10 @@ def labels_match(wanted: Sequence[str], labels: Mapping[str, str] | None) -> boo
 
 def as_bool(name: str, values: Sequence[str]) -> bool:
     """A filter with one boolean value; InvalidArgument otherwise."""
-    true, false = {"1", "true", "True", "TRUE", "t", "T"}, {"0", "false", "False", "FALSE", "f", "F"}
+    true, false = (
+        {"1", "true", "True", "TRUE", "t", "T"},
+        {"0", "false", "False", "FALSE", "f", "F"},
+    )
     if len(values) == 1 and values[0] in true | false:
         return values[0] in true
     raise InvalidArgument(f"invalid filter '{name}={list(values)}'")

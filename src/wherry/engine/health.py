@@ -58,9 +58,7 @@ def next_health(
         return msgspec.structs.replace(health, log=log)
     streak = health.failing_streak + 1
     failed = streak >= (check.retries or _DEFAULT_RETRIES)
-    return Health(
-        status="unhealthy" if failed else health.status, failing_streak=streak, log=log
-    )
+    return Health(status="unhealthy" if failed else health.status, failing_streak=streak, log=log)
 
 
 def next_interval(health: Health, check: HealthConfig, age_ns: int) -> int:
@@ -140,9 +138,7 @@ class HealthMonitor:
             code, output = self._run(record, timeout / _SECOND)
         except (WherryError, TimeoutError) as error:
             code, output = _TIMED_OUT, str(error)
-        return HealthResult(
-            start_ns=started, end_ns=time.time_ns(), exit_code=code, output=output
-        )
+        return HealthResult(start_ns=started, end_ns=time.time_ns(), exit_code=code, output=output)
 
     def _run(self, record: Container, seconds: float) -> tuple[int, str]:
         options = ExecOptions(

@@ -37,9 +37,7 @@ class ImageService(ImageLibrary):
             reference, platform=platform, credentials=credentials, progress=progress
         )
 
-    def push(
-        self, reference: str, *, credentials: Credentials | None, progress: Progress
-    ) -> None:
+    def push(self, reference: str, *, credentials: Credentials | None, progress: Progress) -> None:
         self.registries.push(reference, credentials=credentials, progress=progress)
 
     def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from wherry.engine.api import NO_FILTERS, Filters
 from wherry.engine.events import Events
 from wherry.engine.filters import as_bool, check_names, labels_match
 from wherry.engine.records import RemovedImage
@@ -30,13 +31,13 @@ class ImageLibrary:
     def get(self, name: str) -> Image:
         return self.store.get(name)
 
-    def list(self, *, filters: Mapping[str, Sequence[str]] = {}) -> tuple[Image, ...]:
+    def list(self, *, filters: Filters = NO_FILTERS) -> tuple[Image, ...]:
         """Newest first."""
         check_names(filters, _FILTERS)
         images = sorted(self.store.list(), key=lambda image: image.config.created, reverse=True)
         return tuple(image for image in images if self._matches(image, filters))
 
-    def _matches(self, image: Image, filters: Mapping[str, Sequence[str]]) -> bool:
+    def _matches(self, image: Image, filters: Filters) -> bool:
         dangling = filters.get("dangling")
         if dangling and as_bool("dangling", dangling) == bool(image.references):
             return False
@@ -54,9 +55,7 @@ class ImageLibrary:
         """Each step with its layer's size in bytes, newest first."""
         image = self.get(name)
         sizes = iter([layer.size for layer in image.layers])
-        steps = [
-            (step, 0 if step.empty_layer else next(sizes, 0)) for step in image.config.history
-        ]
+        steps = [(step, 0 if step.empty_layer else next(sizes, 0)) for step in image.config.history]
         # An image without history (BEHAVIOURS 35) still shows what its layers weigh.
         steps += [(History(comment="<layer without history>"), size) for size in sizes]
         return tuple(reversed(steps))
@@ -92,9 +91,7 @@ class ImageLibrary:
             return tuple(removed)
         return (*removed, *self._delete(image))
 
-    def prune(
-        self, filters: Mapping[str, Sequence[str]] = {}
-    ) -> tuple[tuple[RemovedImage, ...], int]:
+    def prune(self, filters: Filters = NO_FILTERS) -> tuple[tuple[RemovedImage, ...], int]:
         """Delete unused images: the nameless ones, or with ``dangling=false`` all."""
         check_names(filters, ("dangling", "label", "label!", "until"))
         nameless_only = as_bool("dangling", filters.get("dangling", ("true",)))
@@ -174,5 +171,3 @@ def image_names(images: Iterable[Image]) -> Callable[[Digest], str]:
     """A function from an image's id to its first familiar name, or its short id."""
     names = {i.id: _familiar(i.references[0]) for i in images if i.references}
     return lambda digest: names.get(digest, short(digest))
-
-

@@ -170,5 +170,3 @@ def parse_size(text: str) -> int:
     if not digits.isdigit() or suffix not in _SUFFIXES:
         raise InvalidArgument(f"invalid size: '{text}'")
     return int(digits) * _SUFFIXES[suffix]
-
-

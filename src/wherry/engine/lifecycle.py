@@ -109,7 +109,7 @@ class Lifecycle:
         self.watch(entry, launched.process)
 
     def _start_failed(self, entry: Entry, record: Container, error: Exception) -> None:
-        code = {CommandNotFound: 127, CommandNotExecutable: 126}.get(type(error), 128)
+        code = _start_failure_code(error)
         state = msgspec.structs.replace(
             record.state,
             status="created" if not record.state.started_ns else "exited",
@@ -298,6 +298,12 @@ class Lifecycle:
                 raise Conflict(f"Container {entry.record.id} is not paused")
             self._thaw(entry)
             self._events.container("unpause", entry.record)
+
+
+def _start_failure_code(error: Exception) -> int:
+    if isinstance(error, CommandNotFound):
+        return 127
+    return 126 if isinstance(error, CommandNotExecutable) else 128
 
 
 def _union(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:

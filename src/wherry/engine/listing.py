@@ -83,9 +83,7 @@ def _by_exit_code(values: Sequence[str]) -> Test:
         raise InvalidArgument(f"invalid filter 'exited={list(values)}'")
     codes = {int(value) for value in values}
     return lambda record: (
-        record.state.started_ns > 0
-        and not record.state.running
-        and record.state.exit_code in codes
+        record.state.started_ns > 0 and not record.state.running and record.state.exit_code in codes
     )
 
 

@@ -258,7 +258,7 @@ class MountMaker:
         return MountPoint(
             type="volume",
             name=volume.name,
-            source=volume.mountpoint,
+            source=volume.path,
             destination=mount.destination,
             driver=volume.driver,
             mode=mount.mode,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import time
 
@@ -21,8 +22,10 @@ from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import WherryError
 from wherry.network.api import Endpoint, Networks
 from wherry.runtime.api import ExitStatus, Runtime
+from wherry.snapshot.api import Snapshotter
 
 _LOG = logging.getLogger(__name__)
+_IS_ID = re.compile(r"[0-9a-f]{64}")
 _UNKNOWN_EXIT = 255
 """The exit code of a container of whose end nothing is known, as Docker reports it."""
 
@@ -34,6 +37,7 @@ def reconcile(
     lifecycle: Lifecycle,
     launcher: Launcher,
     networks: Networks,
+    snapshots: Snapshotter,
 ) -> None:
     """Bring records and reality together. Called once, before the first request."""
     to_start = [e for e in table if not _was_running(e) and starts_with_engine(e.record)]
@@ -48,7 +52,7 @@ def reconcile(
         with entry.lock:
             launcher.clean_up(entry.record)
             lifecycle.record_exit(entry, status)
-    _drop_strangers(settings, table, launcher)
+    _drop_strangers(settings, table, launcher, snapshots)
     for entry in to_start:
         _start(lifecycle, entry)
 
@@ -85,13 +89,18 @@ def _live_endpoints(table: ContainerTable) -> list[Endpoint]:
 
 
 def _drop_strangers(
-    settings: EngineSettings, table: ContainerTable, launcher: Launcher
+    settings: EngineSettings, table: ContainerTable, launcher: Launcher, snapshots: Snapshotter
 ) -> None:
-    """Directories and cgroups of containers that are not in the table: half-made ones."""
+    """Directories, cgroups and writable layers of containers that are not in the table:
+    half-made ones."""
     known = {entry.id for entry in table}
     launcher.drop_strangers(_names(settings.runtime_dir("")) - known)
     for name in _names(settings.container_dir("")) - known:
         shutil.rmtree(settings.container_dir(name), ignore_errors=True)
+    for info in list(snapshots.list()):
+        # Builds and unpacking have other keys, and clean up after themselves.
+        if info.kind == "active" and _IS_ID.fullmatch(info.key) and info.key not in known:
+            snapshots.remove(info.key)
 
 
 def _names(directory: str) -> set[str]:
@@ -106,5 +115,3 @@ def _start(lifecycle: Lifecycle, entry: Entry) -> None:
         lifecycle.start(entry)
     except WherryError as error:
         _LOG.warning("container %s could not be started: %s", entry.record.name, error)
-
-

@@ -65,9 +65,7 @@ class Registries:
         self._events.emit("image", "pull", name.familiar, {"name": name.familiar_repository})
         return pulled.image
 
-    def push(
-        self, reference: str, *, credentials: Credentials | None, progress: Progress
-    ) -> None:
+    def push(self, reference: str, *, credentials: Credentials | None, progress: Progress) -> None:
         name = parse_reference(reference).tagged()
         image = self._images.get(str(name))
         progress({"status": f"The push refers to repository [{name.repository}]"})

@@ -102,13 +102,15 @@ def _terminal(device: int) -> str:
 def _from_ps(pids: set[int], ps_args: str) -> tuple[Titles, Rows]:
     try:
         words = shlex.split(ps_args)
-        done = subprocess.run(  # noqa: S603 - the arguments are an administrator's own
+        done = subprocess.run(
             ["ps", *words], capture_output=True, text=True, timeout=_PS_SECONDS, check=False
         )
     except ValueError as error:
         raise InvalidArgument(f"invalid ps arguments {ps_args!r}: {error}") from None
     except FileNotFoundError:
-        raise NotSupported("ps arguments need the program ps (package procps) on the host") from None
+        raise NotSupported(
+            "ps arguments need the program ps (package procps) on the host"
+        ) from None
     if done.returncode:
         raise InvalidArgument(f"ps: {done.stderr.strip()}")
     lines = done.stdout.splitlines()

@@ -32,7 +32,7 @@ class Workers:
         while (task := self._queue.get()) is not None:
             try:
                 task()
-            except Exception:
+            except Exception:  # noqa: BLE001 - a thread that serves all must not end with one
                 _LOG.exception("a background task failed")
 
     def close(self) -> None:

@@ -1,0 +1,218 @@
+"""Puts the engine together: the only place that knows the implementations behind the seams.
+
+The order is that of the layers, from the database up. What has an end is registered as it is made,
+so that a failure half way, or the engine's own end, closes all of it in the opposite order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from wherry.bootstrap import Bootstrapper
+from wherry.build.builder import Builder
+from wherry.cgroup import open_cgroups
+from wherry.cgroup.api import Cgroups
+from wherry.engine.archives import ImageArchives
+from wherry.engine.builds import BaseImages, Builds, ContainerSteps
+from wherry.engine.bundle import BundleMaker
+from wherry.engine.containers import Containers
+from wherry.engine.creation import Creator
+from wherry.engine.engine import Engine
+from wherry.engine.events import Events
+from wherry.engine.execs import Execs
+from wherry.engine.health import HealthMonitor
+from wherry.engine.image_service import ImageService
+from wherry.engine.launch import Launcher
+from wherry.engine.lifecycle import Lifecycle
+from wherry.engine.name_files import NameFileWriter
+from wherry.engine.networking import Networking
+from wherry.engine.reconcile import reconcile
+from wherry.engine.registries import Registries
+from wherry.engine.restart import Timers
+from wherry.engine.settings import EngineSettings
+from wherry.engine.system import System
+from wherry.engine.table import ContainerTable
+from wherry.engine.workers import Workers
+from wherry.network.bridge import BridgeNetworks
+from wherry.network.config import NetworkDefaults
+from wherry.registry.api import RegistrySettings
+from wherry.runtime.client import LauncherRuntime
+from wherry.snapshot.mounting import check_overlay
+from wherry.snapshot.overlay import OverlaySnapshotter
+from wherry.store.blobs import BlobStore
+from wherry.store.database import Database
+from wherry.store.images import ImageStore
+from wherry.volume.local import LocalVolumes
+
+_EXIT_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class _Host:
+    """What stands below the engine's own services."""
+
+    db: Database
+    runtime: LauncherRuntime
+    cgroups: Cgroups
+    networks: BridgeNetworks
+    snapshots: OverlaySnapshotter
+    blobs: BlobStore
+    images: ImageStore
+    volumes: LocalVolumes
+
+
+def open_engine(settings: EngineSettings) -> Engine:
+    """The engine over its data root, with what an earlier one left taken up.
+
+    The caller holds the locks of both roots. NotSupported if the machine lacks something.
+    """
+    with ExitStack() as undo:
+        for directory in (settings.data_root, settings.exec_root):
+            os.makedirs(directory, mode=0o711, exist_ok=True)
+        os.makedirs(settings.container_dir(""), mode=0o710, exist_ok=True)
+        check_overlay(settings.data_root)
+        host = _open_host(settings, undo)
+        return _assemble(settings, host, undo)
+
+
+def _open_host(settings: EngineSettings, undo: ExitStack) -> _Host:
+    def below(name: str) -> str:
+        return os.path.join(settings.data_root, name)
+
+    # The launcher first: it is forked from a process that is still small.
+    runtime = LauncherRuntime(settings.exec_root)
+    undo.callback(runtime.close)
+    db = Database(below("wherry.db"))
+    undo.callback(db.close)
+    blobs = BlobStore(below("blobs"))
+    snapshots = OverlaySnapshotter(below("snapshots"), db)
+    undo.callback(snapshots.close)
+    networks = BridgeNetworks(
+        db,
+        settings.instance,
+        NetworkDefaults(mtu=settings.mtu, bridge_address=settings.bip),
+    )
+    undo.callback(networks.close)
+    return _Host(
+        db=db,
+        runtime=runtime,
+        cgroups=open_cgroups(),
+        networks=networks,
+        snapshots=snapshots,
+        blobs=blobs,
+        images=ImageStore(db, blobs, snapshots),
+        volumes=LocalVolumes(below("volumes"), db),
+    )
+
+
+def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
+    table = ContainerTable(host.db)
+    table.load()
+    events = Events()
+    timers = Timers()
+    undo.callback(timers.close)
+    workers = Workers(_EXIT_WORKERS, "exits")
+    undo.callback(workers.close)
+    launcher = _launcher(settings, host, table)
+    execs = Execs(settings, table, host.runtime, events)
+    health = HealthMonitor(table, execs, events, timers)
+    undo.callback(health.close)
+    lifecycle = Lifecycle(table, launcher, host.cgroups, events, workers, timers)
+    lifecycle.after_start, lifecycle.after_exit = health.begin, health.end
+    containers = _containers(settings, host, table, lifecycle, launcher, events)
+    containers.finish_removals()
+    reconcile(settings, table, host.runtime, lifecycle, launcher, host.networks, host.snapshots)
+    return _services(settings, host, table, launcher, containers, execs, events, undo)
+
+
+def _launcher(settings: EngineSettings, host: _Host, table: ContainerTable) -> Launcher:
+    gateway = host.networks.get("bridge").subnets[0].gateway
+    bundles = BundleMaker(
+        settings, host.cgroups, host.snapshots, NameFileWriter(settings, gateway), table
+    )
+    networking = Networking(host.networks, table)
+    return Launcher(settings, host.runtime, host.cgroups, host.snapshots, networking, bundles)
+
+
+def _containers(
+    settings: EngineSettings,
+    host: _Host,
+    table: ContainerTable,
+    lifecycle: Lifecycle,
+    launcher: Launcher,
+    events: Events,
+) -> Containers:
+    creator = Creator(
+        settings, table, host.images, host.snapshots, host.volumes, host.networks, events
+    )
+    return Containers(
+        settings,
+        table,
+        creator,
+        lifecycle,
+        launcher,
+        host.images,
+        host.snapshots,
+        host.volumes,
+        events,
+    )
+
+
+def _services(
+    settings: EngineSettings,
+    host: _Host,
+    table: ContainerTable,
+    launcher: Launcher,
+    containers: Containers,
+    execs: Execs,
+    events: Events,
+    undo: ExitStack,
+) -> Engine:
+    registries = Registries(_registry_settings(settings), host.images, host.blobs, events)
+    steps = ContainerSteps(settings, launcher)
+    builder = Builder(
+        host.images,
+        host.snapshots,
+        host.db,
+        steps,
+        BaseImages(host.images, registries),
+        directory=os.path.join(settings.data_root, "build"),
+    )
+    images = ImageService(
+        store=host.images,
+        containers=table,
+        events=events,
+        registries=registries,
+        archives=ImageArchives(host.images, host.blobs),
+        bootstrapper=Bootstrapper(
+            host.images, host.snapshots, steps, environment=settings.proxy_env
+        ),
+    )
+    close: Callable[[], None] = undo.pop_all().close
+    return Engine(
+        containers=containers,
+        execs=execs,
+        images=images,
+        image_store=host.images,
+        networks=host.networks,
+        volumes=host.volumes,
+        events=events,
+        system=System(settings, host.db, table, host.images, host.cgroups, events),
+        builds=Builds(settings, builder, events),
+        close=close,
+    )
+
+
+def _registry_settings(settings: EngineSettings) -> RegistrySettings:
+    proxies = settings.proxy_env
+    return RegistrySettings(
+        insecure=settings.insecure_registries,
+        mirrors=settings.registry_mirrors,
+        ca_bundle=settings.host_ca_bundle,
+        http_proxy=proxies.get("http_proxy", ""),
+        https_proxy=proxies.get("https_proxy", ""),
+        no_proxy=proxies.get("no_proxy", ""),
+    )

@@ -1,0 +1,114 @@
+"""Containers outlive the engine, and the next engine takes them up again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wherry.daemon.wiring import open_engine
+from wherry.engine.settings import EngineSettings
+from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig, RestartPolicy
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EngineSettings:
+    return EngineSettings(data_root=str(tmp_path / "data"), exec_root=str(tmp_path / "exec"))
+
+
+@pytest.fixture(autouse=True)
+def cleared(settings: EngineSettings, leftovers: Any) -> Iterator[None]:
+    """Whatever a test left running is removed by one more engine."""
+    yield
+    engine = open_engine(settings)
+    for container in engine.containers.list(running_only=False):
+        engine.containers.remove(container.id, force=True)
+    engine.networks.purge()
+    engine.close()
+
+
+def create(engine: Any, *cmd: str, policy: str = "", network: str = "none") -> str:
+    host = HostConfig(network_mode=network, restart_policy=RestartPolicy(name=policy))
+    config = ContainerConfig(image="busybox", cmd=cmd)
+    created = engine.containers.create("", config, host, NetworkingConfig())
+    return str(created.id)
+
+
+def opened(settings: EngineSettings) -> Any:
+    engine = open_engine(settings)
+    if not engine.images.list():
+        engine.images.bootstrap("busybox", progress=lambda line: None)
+    return engine
+
+
+def test_a_running_container_is_taken_up(settings: EngineSettings) -> None:
+    engine = opened(settings)
+    script = "trap 'exit 5' TERM; while :; do sleep 0.05; done"
+    container = create(engine, "sh", "-c", script, network="bridge")
+    engine.containers.start(container)
+    before = engine.containers.get(container)
+    engine.close()
+
+    engine = opened(settings)
+    after = engine.containers.get(container)
+    assert after.state == before.state
+    assert after.endpoints == before.endpoints
+    engine.containers.stop(container, timeout=20)
+    assert engine.containers.get(container).state.exit_code == 5
+    engine.containers.start(container)
+    engine.close()
+
+
+def test_an_end_between_two_engines_is_not_lost(settings: EngineSettings) -> None:
+    engine = opened(settings)
+    container = create(engine, "sh", "-c", "read x; echo late; exit 6")
+    engine.containers.start(container)
+    pid = engine.containers.get(container).state.pid
+    descriptor = os.pidfd_open(pid)
+    engine.close()
+    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    os.close(descriptor)
+    exit_record = Path(settings.runtime_dir(container), "state", "exit.json")
+    while not exit_record.exists():
+        pass
+
+    engine = opened(settings)
+    state = engine.containers.get(container).state
+    assert (state.status, state.exit_code) == ("exited", 137)
+    engine.close()
+
+
+def test_policies_start_containers_with_the_engine(settings: EngineSettings) -> None:
+    engine = opened(settings)
+    always = create(engine, "sleep", "600", policy="always")
+    unless = create(engine, "sleep", "600", policy="unless-stopped")
+    never = create(engine, "sleep", "600")
+    for container in (always, unless, never):
+        engine.containers.start(container)
+        engine.containers.stop(container, timeout=0)
+    engine.close()
+
+    engine = opened(settings)
+    states = {c: engine.containers.get(c).state.status for c in (always, unless, never)}
+    assert states == {always: "running", unless: "exited", never: "exited"}
+    engine.close()
+
+
+def test_half_made_things_are_gone_after_a_crash(settings: EngineSettings) -> None:
+    engine = opened(settings)
+    image = engine.image_store.get("busybox")
+    stray = "ab" * 32
+    os.makedirs(settings.container_dir(stray))
+    os.makedirs(settings.runtime_dir(stray))
+    engine.close()
+    engine = opened(settings)
+    assert image == engine.image_store.get("busybox")
+    assert not os.path.exists(settings.container_dir(stray))
+    assert not os.path.exists(settings.runtime_dir(stray))
+    engine.close()
