@@ -27,6 +27,12 @@ _SLIM = (
 )
 _UNSAFE_IO = "force-unsafe-io"  # an image is whole or not at all: no need to sync each file
 
+# Its own settings make way for the image's, which hide the caches from its own cleaning.
+_REMOVE = (
+    'cd "$1" && rm -rf etc/apt/apt.conf.d/99mmdebstrap etc/dpkg/dpkg.cfg.d/99mmdebstrap '
+    "var/cache/apt/*.bin var/cache/apt/archives/*.deb"
+)
+
 # No service is started while packages are installed: there is no init to start it.
 _POLICY = b"#!/bin/sh\nexit 101\n"
 
@@ -76,9 +82,7 @@ def _command(recipe: Distribution, mirror: Mirror, extras: Path, versions: Path)
         *(f"--dpkgopt={option}" for option in (_SLIM if recipe.slim else ())),
         *_merged_usr(recipe),
         f"--customize-hook={query} >{shlex.quote(str(versions))}",
-        # Its own settings make way for the image's.
-        '--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap '
-        '"$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap',
+        f"--customize-hook={_REMOVE}",
         f"--customize-hook=tar-in {shlex.quote(str(extras))} /",
         recipe.suite.codename,
         "-",
