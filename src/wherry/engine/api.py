@@ -16,6 +16,8 @@ from typing import BinaryIO, Literal, Protocol
 
 import msgspec
 
+from wherry.build.api import BuildRequest, BuildResult, Cancel, Progress
+from wherry.build.builder import ContextStream
 from wherry.engine.records import (
     Container,
     Credentials,
@@ -26,7 +28,7 @@ from wherry.engine.records import (
     WaitResult,
 )
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
-from wherry.model.image import History, Platform
+from wherry.model.image import History
 from wherry.network.api import Networks
 from wherry.runtime.logs import LogReader
 from wherry.store.api import Image, Images
@@ -273,16 +275,15 @@ class SystemApi(Protocol):
 
 
 class BuildApi(Protocol):
-    """Builds; see ``wherry.build.api`` for the types."""
-
     def build(
         self,
-        request: object,
-        context: BinaryIO,
-        progress: object,
-        cancelled: Callable[[], bool],
-    ) -> object:
-        """Takes long. The concrete types are BuildRequest, Progress and BuildResult."""
+        request: BuildRequest,
+        context: ContextStream,
+        progress: Progress,
+        cancelled: Cancel,
+    ) -> BuildResult:
+        """Build an image from a tar stream of its context. Takes long. Errors as for
+        ``Builder.build``."""
         ...
 
 
@@ -313,6 +314,3 @@ class EngineApi(Protocol):
 
     @property
     def builds(self) -> BuildApi: ...
-
-
-__all__ = ["EngineApi", "Filters", "Platform", "ProgressLine"]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from socket import socket, socketpair
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import msgspec
 
@@ -24,7 +24,7 @@ from wherry.build.api import (
     RunStep,
     StepOutcome,
 )
-from wherry.build.builder import Builder
+from wherry.build.builder import Builder, ContextStream
 from wherry.engine.events import Events
 from wherry.engine.launch import Launcher
 from wherry.engine.records import Container, Credentials, MountPoint
@@ -84,9 +84,7 @@ class ContainerSteps:
             host_ca=step.host_ca or self._settings.host_ca,
         )
 
-    def _run(
-        self, step: RunStep, record: Container, output: Output, cancel: Cancel
-    ) -> StepOutcome:
+    def _run(self, step: RunStep, record: Container, output: Output, cancel: Cancel) -> StepOutcome:
         ours, theirs = socketpair()
         with ours:
             attach = PendingAttach(theirs, stdin=False, stdout=True, stderr=True)
@@ -133,9 +131,7 @@ _POLL_SECONDS = 0.2
 """How soon a cancelled build is noticed while its step prints nothing."""
 
 
-def _relay(
-    stream: socket, output: Output, cancel: Cancel, kill: Callable[[], None]
-) -> None:
+def _relay(stream: socket, output: Output, cancel: Cancel, kill: Callable[[], None]) -> None:
     """Deliver framed output until the step ends; kill the step once when cancelled."""
     buffer = bytearray()
     killed = False
@@ -175,7 +171,7 @@ class Builds:
     def build(
         self,
         request: BuildRequest,
-        context: BinaryIO,
+        context: ContextStream,
         progress: Progress,
         cancelled: Cancel,
     ) -> BuildResult:

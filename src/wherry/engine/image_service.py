@@ -40,6 +40,9 @@ class ImageService(ImageLibrary):
     def push(self, reference: str, *, credentials: Credentials | None, progress: Progress) -> None:
         self.registries.push(reference, credentials=credentials, progress=progress)
 
+    def login(self, credentials: Credentials) -> None:
+        self.registries.login(credentials)
+
     def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> None:
         self.archives.save(names, output)
 

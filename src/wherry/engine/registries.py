@@ -82,10 +82,14 @@ class Registries:
         progress({"progressDetail": {}, "aux": aux})
         self._events.emit("image", "push", name.familiar, {"name": name.familiar_repository})
 
+    def login(self, credentials: Credentials) -> None:
+        """See whether a registry takes a login; Unauthenticated."""
+        self._client.log_in(credentials.server_address, _convert(credentials))
 
-def _convert(credentials: Credentials | None) -> registry.Credentials | None:
+
+def _convert(credentials: Credentials | None) -> registry.Credentials:
     if credentials is None:
-        return None
+        return registry.ANONYMOUS
     return registry.Credentials(
         username=credentials.username,
         password=credentials.password,
