@@ -1,0 +1,27 @@
+#!/bin/bash
+# Set up all that the tests need, and run them. Arguments go to pytest: ./test.sh -k registry,
+# ./test.sh --slow for those that take minutes, too.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+. scripts/setup.sh
+
+install_packages() {
+    if ! is_root; then
+        echo "not root: the tests that need it will be skipped by name"
+        return
+    fi
+    [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 ||
+        install_package busybox-static "the tests' image is made of it"
+}
+
+install_wherry() {
+    make_venv
+    is_installed dev && return
+    say "Installing Wherry and the test tools with pip"
+    pip_install .installed-dev -e '.[dev]'
+    "$venv/bin/python" -m compileall -q src
+}
+
+install_packages
+install_wherry
+exec "$venv/bin/python" -m pytest "$@"
