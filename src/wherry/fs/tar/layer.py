@@ -14,9 +14,9 @@ import stat
 
 from wherry.fs import attributes
 from wherry.fs.tar.entry import DEFAULT_LIMITS, BadArchive, Entry, Kind, Limits
-from wherry.fs.tar.parents import WHITEOUT_DEVICE, Directory, is_whiteout
+from wherry.fs.tar.parents import WHITEOUT_DEVICE, Directory, clean
 from wherry.fs.tar.reader import Readable, TarReader
-from wherry.fs.tar.unpack import Unpacker, clean
+from wherry.fs.tar.unpack import Unpacker
 
 WHITEOUT = ".wh."
 OPAQUE_MARKER = ".wh..wh..opq"
@@ -49,35 +49,38 @@ class _LayerUnpacker(Unpacker):
 
     def add(self, entry: Entry, reader: TarReader) -> None:
         path = clean(entry.name)
-        name = path[-1] if path else ""
-        if path and path[0].startswith(_AUFS) and path[0] != OPAQUE_MARKER:
+        if WHITEOUT in path and self._add_marker(path, entry):
             return
-        if name.startswith(WHITEOUT):
-            self._add_marker(path[:-1], name, entry)
-        elif entry.kind is Kind.CHARACTER and entry.device == (0, 0):
-            self._hide(path[:-1], name)  # overlayfs would not show it as a device
+        if entry.kind is Kind.CHARACTER and entry.device == (0, 0):
+            self._hide(path)  # overlayfs would not show it as a device
         else:
-            super().add(entry, reader)
+            self.place(path, entry, reader)
 
-    def _add_marker(self, parent: tuple[str, ...], name: str, entry: Entry) -> None:
+    def _add_marker(self, path: str, entry: Entry) -> bool:
+        """Do what a marker asks for; False if the name is no marker."""
+        head, _, name = path.rpartition("/")
         if name == OPAQUE_MARKER:
-            self._make_opaque(parent)
-        elif name.startswith(_AUFS):
-            return
+            self._make_opaque(head)
+        elif path.startswith(_AUFS) or name.startswith(_AUFS):
+            return True
+        elif not name.startswith(WHITEOUT):
+            return False
         elif name.removeprefix(WHITEOUT) in ("", ".", ".."):
             raise BadArchive(f"the archive's whiteout {entry.name!r} removes nothing that can be")
         else:
-            self._hide(parent, name.removeprefix(WHITEOUT))
+            self._hide(f"{head}/{name.removeprefix(WHITEOUT)}".lstrip("/"))
+        return True
 
-    def _make_opaque(self, path: tuple[str, ...]) -> None:
+    def _make_opaque(self, path: str) -> None:
         if path:
             self.parents.make_opaque(self.parents.of(path))
         else:
             self._root_is_opaque = self._lower is not None
 
-    def _hide(self, path: tuple[str, ...], name: str) -> None:
+    def _hide(self, path: str) -> None:
         if self._lower is not None:
-            parent = self.parents.of(path)
+            head, _, name = path.rpartition("/")
+            parent = self.parents.of(head)
             if parent.merged:
                 self._hide_in(parent, name)
 
@@ -87,8 +90,7 @@ class _LayerUnpacker(Unpacker):
             os.mknod(name, stat.S_IFCHR, WHITEOUT_DEVICE, dir_fd=parent.fd)
             self.parents.changed(parent, name, replaced=False)
         elif stat.S_ISDIR(status.st_mode):
-            path = parent.child_path(name)
-            self.parents.make_opaque(self.parents.of(tuple(path.split("/"))))
+            self.parents.make_opaque(self.parents.of(parent.child_path(name)))
 
     def _hide_lower_root(self) -> None:
         """overlayfs has no opaque root, so everything that is below gets a whiteout."""
@@ -139,6 +141,3 @@ def _copy_file(lower: int, status: os.stat_result, target: Directory, name: str)
         )
         attributes.set_xattrs(fd, attributes.carried_xattrs(source.fileno()))
         os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-__all__ = ["OPAQUE_MARKER", "WHITEOUT", "apply_layer", "is_whiteout"]

@@ -17,7 +17,7 @@ import stat
 from typing import Protocol
 
 from wherry.fs import attributes
-from wherry.fs.tar.entry import BadArchive
+from wherry.fs.tar.entry import DEFAULT_LIMITS, BadArchive
 from wherry.sys import files
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,6 +34,27 @@ OPAQUE = "trusted.overlay.opaque"
 def is_whiteout(status: os.stat_result) -> bool:
     """Whether overlayfs takes a file of a layer as "this name is gone"."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE
+
+
+def clean(name: str) -> str:
+    """An entry's name from the root without empty components; empty for the root itself.
+
+    A name that starts at the root is taken as one below the tree's root, as all others do.
+    BadArchive if it tries to climb.
+    """
+    path = name.strip("/").removeprefix("./")
+    if "/." in path or "//" in path or path.startswith((".", "/")):
+        path = _clean_slowly(name)
+    if path.count("/") >= DEFAULT_LIMITS.depth:
+        raise BadArchive(f"the archive's entry {name[:80]!r} lies too deep")
+    return path
+
+
+def _clean_slowly(name: str) -> str:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise BadArchive(f"the archive's entry {name!r} tries to leave the tree")
+    return "/".join(parts)
 
 
 class Directory:
@@ -82,17 +103,17 @@ class Parents:
         self._known: dict[str, Directory] = {}
         self._followed: set[str] = set()
 
-    def of(self, path: tuple[str, ...]) -> Directory:
-        """The directory called ``path``, with missing ones made; BadArchive if that cannot be."""
+    def of(self, path: str) -> Directory:
+        """The directory called ``path`` (from the root, see :func:`clean`), with missing ones made;
+        BadArchive if that cannot be."""
         if not path:
             return self.root
-        key = "/".join(path)
-        known = self._known.get(key)
+        known = self._known.get(path)
         if known is None:
-            known = self._resolve(list(path))
+            known = self._resolve(path.split("/"))
             if len(self._known) >= _CACHED:
                 self._known.clear()
-            self._known[key] = known
+            self._known[path] = known
         return known
 
     def changed(self, directory: Directory, name: str, *, replaced: bool) -> None:
@@ -192,11 +213,11 @@ class Parents:
             os.setxattr(fd, OPAQUE, b"y")
         return directory
 
-    def existing(self, path: tuple[str, ...]) -> int | None:
+    def existing(self, path: str) -> int | None:
         """A descriptor of a directory that has this name without following links, if there is
         one; the caller closes it."""
         try:
-            return files.openat2(self.root.fd, "/".join(path) or ".", _DIRECTORY, 0, _BELOW)
+            return files.openat2(self.root.fd, path or ".", _DIRECTORY, 0, _BELOW)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None

@@ -18,7 +18,7 @@ from wherry.fs import attributes
 from wherry.fs.atomic import write_all
 from wherry.fs.remove import remove_tree
 from wherry.fs.tar.entry import DEFAULT_LIMITS, BadArchive, Entry, Kind, Limits
-from wherry.fs.tar.parents import Directory, Parents
+from wherry.fs.tar.parents import Directory, Parents, clean
 from wherry.fs.tar.reader import Readable, TarReader
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,14 +83,15 @@ class Unpacker:
 
     def add(self, entry: Entry, reader: TarReader) -> None:
         """Make one entry, replacing what is there."""
-        path = clean(entry.name)
+        self.place(clean(entry.name), entry, reader)
+
+    def place(self, path: str, entry: Entry, reader: TarReader) -> None:
+        """Make one entry under a name that is clean."""
         if not path:
             self._set_root(entry)
             return
-        self.place(self.parents.of(path[:-1]), path[-1], entry, reader)
-
-    def place(self, parent: Directory, name: str, entry: Entry, reader: TarReader) -> None:
-        """Make one entry as ``name`` in a directory that is known already."""
+        head, _, name = path.rpartition("/")
+        parent = self.parents.of(head)
         if entry.kind is Kind.FILE:
             self._make_file(parent, name, entry, reader)
         elif entry.kind is Kind.DIRECTORY:
@@ -112,6 +113,8 @@ class Unpacker:
         try:
             if entry.sparse is not None:
                 _write_sparse(fd, entry, reader)
+            elif (data := reader.buffered_content()) is not None:
+                write_all(fd, data)
             else:
                 for piece in reader.content():
                     write_all(fd, piece)
@@ -128,7 +131,7 @@ class Unpacker:
     def _make_directory(self, parent: Directory, name: str, entry: Entry) -> None:
         status = parent.status(name)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            directory = self.parents.of((*_parts(parent.path), name))
+            directory = self.parents.of(parent.child_path(name))
         else:
             if status is not None:
                 self._clear(parent, name, entry)
@@ -171,8 +174,9 @@ class Unpacker:
         path = clean(entry.target)
         if not path:
             raise BadArchive(f"the archive's hard link {entry.name!r} points to the root")
-        source = self.parents.of(path[:-1])
-        status = source.status(path[-1]) or self.copy_up(source, path[-1])
+        head, _, target = path.rpartition("/")
+        source = self.parents.of(head)
+        status = source.status(target) or self.copy_up(source, target)
         if status is None or stat.S_ISDIR(status.st_mode):
             raise BadArchive(
                 f"the archive's hard link {entry.name!r} points to {entry.target!r}, "
@@ -181,7 +185,7 @@ class Unpacker:
         there = parent.status(name)
         if there is not None and os.path.samestat(there, status):
             return
-        self._replace(parent, name, entry, lambda: _link(source, path[-1], parent, name))
+        self._replace(parent, name, entry, lambda: _link(source, target, parent, name))
 
     def copy_up(self, source: Directory, name: str) -> os.stat_result | None:
         """Bring a file from below into the tree, where there is something below."""
@@ -216,29 +220,12 @@ class Unpacker:
     def _set_times(self) -> None:
         """Directories' times come last, since each entry made in one changes it."""
         for path, mtime_ns in self._times.items():
-            fd = self.parents.existing(_parts(path))
+            fd = self.parents.existing(path)
             if fd is not None:
                 try:
                     os.utime(fd, ns=(mtime_ns, mtime_ns))
                 finally:
                     os.close(fd)
-
-
-def clean(name: str) -> tuple[str, ...]:
-    """The components of an entry's name; none for the root. BadArchive if it tries to climb.
-
-    A name that starts at the root is taken as one below the tree's root, as all others do.
-    """
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise BadArchive(f"the archive's entry {name!r} tries to leave the tree")
-    if len(parts) > DEFAULT_LIMITS.depth:
-        raise BadArchive(f"the archive's entry {name[:80]!r} lies too deep")
-    return tuple(parts)
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(path.split("/")) if path else ()
 
 
 def _link(source: Directory, target: str, parent: Directory, name: str) -> None:
