@@ -61,7 +61,7 @@ def make_directories(root: int, path: str, owner: tuple[int, int] = (0, 0)) -> i
     A link that leads nowhere is followed too: what it names is made. CopyFailed if something else
     than a directory is in the way. The caller closes the descriptor.
     """
-    return _make_directories(root, posixpath.normpath("/" + path), owner, _LINKS)
+    return _make_directories(root, posixpath.normpath("/" + path.lstrip("/")), owner, _LINKS)
 
 
 def _make_directories(root: int, path: str, owner: tuple[int, int], links: int) -> int:

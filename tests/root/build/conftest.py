@@ -39,7 +39,7 @@ from wherry.store.images import ImageStore
 
 BUSYBOX = "/bin/busybox"
 CREATED = "2024-05-06T07:08:09Z"
-_APPLETS = "sh cat ls echo mkdir rm touch true false sleep stat env id ln chmod test cp mv find"
+_APPLETS = "sh cat ls echo mkdir rm touch true false sleep stat env id ln chmod test cp mv find sed dd date mkfifo"
 
 _CHILD = """
 import json, os, sys
@@ -192,19 +192,19 @@ class Bench:
     cancel: threading.Event = field(default_factory=threading.Event)
 
     def build(
-        self, dockerfile: str, files: dict[str, bytes | str] | None = None, **request: object
+        self, text: str, files: dict[str, bytes | str] | None = None, **request: object
     ) -> BuildResult:
         """Build from a Dockerfile's text and the context's other files."""
-        context = {"Dockerfile": dockerfile.encode(), **(files or {})}
-        return self.build_tar(tar_of(context), **request)
+        return self.build_tar(self.context(text, files or {}), **request)
+
+    def context(self, text: str, files: dict[str, bytes | str]) -> bytes:
+        return tar_of({"Dockerfile": text.encode(), **files})
 
     def build_tar(self, context: bytes, **request: object) -> BuildResult:
         asked = msgspec.convert(request, BuildRequest)
         self.events.clear()
         try:
-            return self.builder.build(
-                asked, io.BytesIO(context), self.events.append, self.cancel
-            )
+            return self.builder.build(asked, io.BytesIO(context), self.events.append, self.cancel)
         finally:
             print(self.text)  # shown by pytest for a test that fails
 
