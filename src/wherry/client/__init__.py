@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.client.client import Client
-    from wherry.client.containers import CommandFailed, Completed, Container
-    from wherry.client.execs import Process
+    from wherry.client.containers import Container
+    from wherry.client.execs import CommandFailed, Completed, Process
     from wherry.client.images import BuildFailed
     from wherry.client.progress import Credentials, Progress
 
 _PLACES = {
     "BuildFailed": "images",
     "Client": "client",
-    "CommandFailed": "containers",
-    "Completed": "containers",
+    "CommandFailed": "execs",
+    "Completed": "execs",
     "Container": "containers",
     "Credentials": "progress",
     "Process": "execs",

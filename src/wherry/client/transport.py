@@ -93,6 +93,10 @@ class Response:
         """The descriptor to poll for more of the body."""
         return self._connection.fileno()
 
+    def settimeout(self, seconds: float | None) -> None:
+        """How long each wait for more of the body may take; Unavailable after that."""
+        self._connection.settimeout(seconds)
+
     def chunks(self) -> Iterator[bytes]:
         """The body, in pieces as they arrive."""
         if not self._done:
@@ -202,12 +206,43 @@ class Stream:
         """Send all of ``data``; OSError once the other side is gone."""
         self._socket.sendall(data, _NO_SIGNAL)
 
-    def send_some(self, data: bytes) -> int:
+    def send_some(self, data: bytes | memoryview) -> int:
         """Send what fits without waiting and return its length, 0 if nothing does."""
         try:
             return self._socket.send(data, _NO_SIGNAL | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
+
+    def communicate(self, data: bytes = b"") -> Iterator[bytes]:
+        """Send ``data`` and end our half, while giving what comes, to its end.
+
+        Neither side waits for the other: a program that answers before it has read everything
+        blocks nobody.
+        """
+        waiting = memoryview(data)
+        if not waiting:
+            self.close_write()
+        while True:
+            ready = 0
+            if not self._ahead:
+                wanted = select.POLLIN | (select.POLLOUT if waiting else 0)
+                ready = _poll(self._socket, wanted, None)
+            if waiting and ready & (select.POLLOUT | select.POLLERR):
+                waiting = waiting[self._offer(waiting) :]
+                if not waiting:
+                    self.close_write()
+            if self._ahead or ready & ~select.POLLOUT:
+                piece = self.recv()
+                if not piece:
+                    return
+                yield piece
+
+    def _offer(self, data: memoryview) -> int:
+        """Send some; a reader that is gone takes everything."""
+        try:
+            return self.send_some(data)
+        except OSError:
+            return len(data)
 
     def close_write(self) -> None:
         """End this side's half: the container reads end-of-file."""
