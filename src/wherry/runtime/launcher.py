@@ -15,7 +15,6 @@ import sys
 
 import msgspec
 
-from wherry.cgroup import open_cgroups
 from wherry.errors import InternalError, InvalidArgument, WherryError
 from wherry.model.runtime_spec import Process, Spec
 from wherry.runtime import monitor_main, state
@@ -62,8 +61,7 @@ class Launcher:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._title = Title()
-        cgroups = open_cgroups()
-        self._host = monitor_main.Host(cgroups, cgroups.mode == "unified", state.boot_id())
+        self._host = monitor_main.find_host()
 
     def serve(self) -> None:
         """Answer requests until the engine closes its end."""
@@ -112,7 +110,7 @@ class Launcher:
             request.id,
             request.bundle,
             rootfs=request.rootfs,
-            unified=self._host.unified,
+            layout=self._host.layout,
             netns=request.netns,
             console_size=request.console_size,
         )
@@ -135,7 +133,7 @@ class Launcher:
             request.container_id,
             record.bundle,
             cgroup=record.cgroup,
-            unified=self._host.unified,
+            layout=self._host.layout,
             console_size=request.console_size,
         )
         return monitor_main.Job(

@@ -9,7 +9,9 @@ import time
 
 import msgspec
 
+from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroups
+from wherry.cgroup.mounts import read_layout
 from wherry.errors import Conflict, InternalError, InvalidArgument
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, StartRequest
@@ -17,16 +19,25 @@ from wherry.runtime.hooks import run_hooks
 from wherry.runtime.logs.writer import open_writer
 from wherry.runtime.messages import failure, send
 from wherry.runtime.monitor import Monitor, Streams
-from wherry.runtime.plan import Plan
+from wherry.runtime.plan import CgroupLayout, Plan
 from wherry.runtime.spawn import Child, Group, handshake, spawn
+
+CGROUPS = "/sys/fs/cgroup"
 
 
 class Host(msgspec.Struct, frozen=True):
     """What the launcher found out once about the machine."""
 
     cgroups: Cgroups
-    unified: bool
+    layout: CgroupLayout
     boot_id: str
+
+
+def find_host() -> Host:
+    """Look at the machine; NotSupported if it has no control groups."""
+    found = read_layout(CGROUPS)
+    layout = CgroupLayout(found.mode == "unified", tuple(one.mountpoint for one in found.legacy))
+    return Host(open_cgroups(CGROUPS), layout, state.boot_id())
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +94,7 @@ def _start_child(job: Job, host: Host, group: Group, directory: int) -> tuple[Ch
     child = spawn(
         plan,
         group,
-        unified=host.unified,
+        unified=host.layout.unified,
         stdio=theirs,
         netns_fd=job.netns_fd,
         container_pidfd=job.container_pidfd,
@@ -95,7 +106,7 @@ def _start_child(job: Job, host: Host, group: Group, directory: int) -> tuple[Ch
         plan,
         child,
         group,
-        unified=host.unified,
+        unified=host.layout.unified,
         meanwhile=lambda: _record(directory, job.request, plan, child, host),
     )
     if child.master_fd is not None:

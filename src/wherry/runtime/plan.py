@@ -27,10 +27,10 @@ from wherry.model.runtime_spec import (
 from wherry.runtime.hooks import RunHooks
 from wherry.runtime.ops.base import Op
 from wherry.runtime.ops.kernel import (
-    AwaitCgroup,
     AwaitHooks,
     AwaitMappings,
     BecomeRoot,
+    JoinCgroup,
     JoinContainer,
     JoinKeyring,
     JoinNamespace,
@@ -63,12 +63,24 @@ NAMESPACE_FLAGS = {
 }
 
 
+class CgroupLayout(msgspec.Struct, frozen=True):
+    """Where the host's hierarchies are mounted. Of cgroup v2 alone nothing is listed: there a
+    process begins in its group (CLONE_INTO_CGROUP)."""
+
+    unified: bool
+    legacy: tuple[str, ...] = ()
+
+    def tasks(self, path: str) -> tuple[str, ...]:
+        """The ``tasks`` files of a group."""
+        return tuple(f"{mountpoint}{path}/tasks" for mountpoint in self.legacy)
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that is needed to start one process, decided.
 
     ``clone_flags`` are the namespaces made with it; ``pid_namespace`` is the path of one that its
-    parent enters beforehand. ``cgroup`` empty: it stays where its parent is. ``own_pids`` tells
-    that no process of the container can outlive its first.
+    parent enters beforehand. ``moved`` tells that the parent has to move it to its ``cgroup``;
+    ``own_pids`` that no process of the container can outlive its first.
     """
 
     id: str
@@ -79,7 +91,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     pid_namespace: str = ""
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
-    cgroup: str = ""
+    cgroup: str
+    moved: bool = False
     resources: LinuxResources = LinuxResources()
     early_hooks: tuple[Hook, ...] = ()
     hooks: Hooks = Hooks()
@@ -106,7 +119,7 @@ def plan_container(
     bundle: str,
     *,
     rootfs: OverlayMount | None,
-    unified: bool,
+    layout: CgroupLayout,
     netns: bool = False,
     console_size: tuple[int, int] | None = None,
     die_with_parent: bool = True,
@@ -115,7 +128,6 @@ def plan_container(
 ) -> Plan:
     """Decide how a container is set up.
 
-    ``unified``: the host has cgroup v2 only, so that the process begins in its group.
     ``before_exec`` goes before the start hooks. InvalidArgument or NotSupported names what in the
     specification cannot be.
     """
@@ -134,12 +146,18 @@ def plan_container(
         annotations=spec.annotations,
     )
     hooks = spec.hooks or Hooks()
-    late = 0 if unified else made & ns.CLONE_NEWCGROUP
+    late = 0 if layout.unified else made & ns.CLONE_NEWCGROUP
+    cgroup = linux.cgroups_path or f"/wherry/{container_id}"
+    # The host's files are out of reach for the root of a user namespace.
+    moved = not layout.unified and bool(made & ns.CLONE_NEWUSER)
+    join = (
+        () if layout.unified else (JoinCgroup(() if moved else layout.tasks(cgroup), bool(late)),)
+    )
     seccomp = seccomp_filter(linux.seccomp) if linux.seccomp is not None else None
     ops = (
         *_joining_ops(joined, netns, bool(made & ns.CLONE_NEWUSER)),
         JoinKeyring(f"_ses.{container_id}"),
-        *_tree_ops(spec, linux, bundle, rootfs, made, not unified, hooks, state, console_size),
+        *_tree_ops(spec, linux, bundle, rootfs, made, join, hooks, state, console_size),
         *before_exec,
         *process_ops(
             spec.process,
@@ -160,7 +178,8 @@ def plan_container(
         pid_namespace=next((one.path for one in joined if one.type == "pid"), ""),
         uid_mappings=linux.uid_mappings,
         gid_mappings=linux.gid_mappings,
-        cgroup=linux.cgroups_path or f"/wherry/{container_id}",
+        cgroup=cgroup,
+        moved=moved,
         resources=linux.resources or LinuxResources(),
         early_hooks=(*hooks.prestart, *hooks.create_runtime),
         hooks=hooks,
@@ -176,7 +195,7 @@ def plan_exec(
     bundle: str,
     *,
     cgroup: str,
-    unified: bool,
+    layout: CgroupLayout,
     console_size: tuple[int, int] | None = None,
     die_with_parent: bool = True,
 ) -> Plan:
@@ -189,7 +208,7 @@ def plan_exec(
     seccomp = seccomp_filter(linux.seccomp) if linux.seccomp is not None else None
     ops = (
         JoinKeyring(f"_ses.{container_id}"),
-        *(() if unified else (AwaitCgroup(False),)),
+        *(() if layout.unified else (JoinCgroup(layout.tasks(cgroup), False),)),
         JoinContainer(flags & ~ns.CLONE_NEWPID),
         *((BecomeRoot(),) if flags & ns.CLONE_NEWUSER else ()),
         *console_ops(process, console_size, bind=False),
@@ -270,7 +289,7 @@ def _tree_ops(
     bundle: str,
     rootfs: OverlayMount | None,
     made: int,
-    await_cgroup: bool,
+    join: Sequence[Op],
     hooks: Hooks,
     state: State,
     console_size: tuple[int, int] | None,
@@ -285,15 +304,14 @@ def _tree_ops(
     propagation = _root_propagation(linux.rootfs_propagation)
     yield MakeMountsSlave(propagation if propagation & _SHARING else _SLAVE)
     yield MountRoot(os.path.join(bundle, spec.root.path), rootfs)
-    plain, cgroups = mount_ops(spec.mounts, bundle, bool(made & ns.CLONE_NEWCGROUP), await_cgroup)
+    plain, cgroups = mount_ops(spec.mounts, bundle, bool(made & ns.CLONE_NEWCGROUP), not join)
     yield from plain
     yield from device_ops(spec, linux)
     yield from console_ops(spec.process, console_size, bind=True)
     yield from sysctl_ops(linux)
     yield from (MaskPath(path) for path in linux.masked_paths)
     yield from (ReadOnlyPath(path) for path in linux.readonly_paths)
-    if await_cgroup:
-        yield AwaitCgroup(bool(made & ns.CLONE_NEWCGROUP))
+    yield from join
     yield from cgroups
     if hooks.prestart or hooks.create_runtime:
         yield AwaitHooks()

@@ -47,14 +47,14 @@ _IPC_SYSCTLS = frozenset(
 
 
 def mount_ops(
-    mounts: Sequence[Mount], bundle: str, namespaced: bool, may_defer: bool
+    mounts: Sequence[Mount], bundle: str, namespaced: bool, unified: bool
 ) -> tuple[list[Op], list[Op]]:
     """The mounts in their order; and, apart, those of control groups if nothing is mounted on
     them, so that the rest of the set-up need not wait for the group."""
     plain: list[Op] = []
     deferred: list[Op] = []
     for number, mount in enumerate(mounts):
-        op = _mount_op(mount, bundle, namespaced, not may_defer)
+        op = _mount_op(mount, bundle, namespaced, unified)
         if not isinstance(op, MountCgroups):
             plain.append(op)
             continue

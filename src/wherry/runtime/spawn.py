@@ -6,8 +6,8 @@
     clone3 ------------------------------->   [own mount, PID, ... namespaces]
     write the id mappings
     Go("mappings") ----------------------->   AwaitMappings   (user namespace only)
-    make the cgroup, add the child                mounts, devices, masks, ...
-    Go("cgroup") ------------------------->   AwaitCgroup     (not on cgroup v2)
+    make the cgroup                           mounts, devices, masks, ...
+    Go("cgroup") ------------------------->   JoinCgroup      (not on cgroup v2)
                    <---- Console + descriptor OpenConsole     (terminal only)
     run early hooks <------------- Waiting    AwaitHooks      (hooks only)
     Go("hooks") -------------------------->
@@ -168,7 +168,9 @@ def handshake(
             write_mappings(child.pid, plan.uid_mappings, plan.gid_mappings)
             send(child.channel, Go("mappings"))
         if not unified:
-            group.open().add(child.pid)
+            cgroup = group.open()
+            if plan.moved:
+                cgroup.add(child.pid)
             send(child.channel, Go("cgroup"))
         meanwhile()
         _listen(plan, child)

@@ -57,8 +57,11 @@ class RotatedFile:
             self._append(self._preamble)
 
     def truncate(self, size: int) -> None:
+        """Cut the file; one that becomes empty begins anew."""
         os.ftruncate(self.fd, size)
         self.size = size
+        if not size and self._preamble:
+            self._append(self._preamble)
 
     def append(self, data: bytes) -> None:
         """Append all of ``data`` or, when the disk is full, none of it."""
@@ -84,8 +87,6 @@ class RotatedFile:
         path, kept = self._settings.path, self._settings.max_files - 1
         if kept < 1:
             self.truncate(0)
-            if self._preamble:
-                self._append(self._preamble)
             return
         for suffix in ("", ".gz"):
             _unlink(f"{path}.{kept}{suffix}")
@@ -164,6 +165,8 @@ def sound_size(fd: int, size: int) -> int:
     """How many bytes of a ``local`` file are whole records: a crash of the host may have cut the
     last one. Looks at the end only, unless that is damaged."""
     trailer = formats.TRAILER
+    if os.pread(fd, len(formats.MAGIC), 0) != formats.MAGIC:
+        return 0
     if size == len(formats.MAGIC):
         return size
     if size > len(formats.MAGIC) + formats.OVERHEAD:
@@ -178,8 +181,6 @@ def sound_size(fd: int, size: int) -> int:
 
 def _walk(fd: int, size: int) -> int:
     position = len(formats.MAGIC)
-    if os.pread(fd, position, 0) != formats.MAGIC:
-        return 0
     while position + formats.OVERHEAD <= size:
         payload, _, _ = formats.HEADER.unpack(os.pread(fd, formats.HEADER.size, position))
         end = position + payload + formats.OVERHEAD
