@@ -1,0 +1,47 @@
+"""podman with a store of its own, served on a socket for the rows that need an API."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from bench.engines.base import Engine
+from bench.processes import CommandError, run
+
+_CONFIG = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+class Podman(Engine):
+    name = "podman"
+
+    def version(self) -> str:
+        return self.first_line("podman", "--version")
+
+    def prepare(self) -> None:
+        (self.directory / "containers.conf").write_text(_CONFIG)
+
+    def environment(self) -> dict[str, str]:
+        config = str(self.directory / "containers.conf")
+        return {**super().environment(), "CONTAINERS_CONF": config}
+
+    def command(self) -> list[str]:
+        return [*self.cli(), "system", "service", "--time=0", f"unix://{self.socket}"]
+
+    def clean(self) -> None:
+        """Podman leaves its store mounted on itself."""
+        with suppress(CommandError):
+            run(("umount", str(self.directory / "data/overlay")), self.environment())
+
+    def cli(self) -> list[str]:
+        return [
+            "podman",
+            f"--root={self.directory}/data",
+            f"--runroot={self.directory}/run",
+            "--storage-driver=overlay",
+        ]

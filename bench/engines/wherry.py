@@ -1,0 +1,39 @@
+"""Wherry, from the interpreter that runs the benchmark."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.engines.base import Engine
+
+
+class Wherry(Engine):
+    name = "wherry"
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return _program().exists()
+
+    def version(self) -> str:
+        import wherry
+
+        return f"wherry {wherry.__version__} on Python {sys.version.split()[0]}"
+
+    def command(self) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "wherry.daemon",
+            f"--host=unix://{self.socket}",
+            f"--data-root={self.directory}/data",
+            f"--exec-root={self.directory}/run",
+            f"--pidfile={self.directory}/pid",
+        ]
+
+    def cli(self) -> list[str]:
+        return [str(_program()), "-H", f"unix://{self.socket}"]
+
+
+def _program() -> Path:
+    return Path(sys.executable).with_name("wherry")

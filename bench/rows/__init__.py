@@ -1,0 +1,23 @@
+"""The rows of the table. A new one goes into a module here and into ``ROWS``."""
+
+from __future__ import annotations
+
+from bench.rows.api import ApiCycle, Burst
+from bench.rows.base import Row
+from bench.rows.build import Build
+from bench.rows.command import DockerRun, Exec, OwnRun
+from bench.rows.memory import EngineMemory, HelperMemory, WholeMemory
+
+ROWS: tuple[Row, ...] = (
+    DockerRun("docker-run", "docker run --rm, bridge", "bridge", target=0.25),
+    DockerRun("docker-run-none", "docker run --rm, no network", "none"),
+    OwnRun(),
+    ApiCycle(),
+    Exec(),
+    Burst(),
+    EngineMemory(),
+    HelperMemory(),
+    WholeMemory(),
+    Build("build", "flask build, no cache", cached=False),
+    Build("build-cached", "flask build, cached", cached=True),
+)
