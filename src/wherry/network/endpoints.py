@@ -35,16 +35,29 @@ class Endpoints:
             raise InvalidArgument(
                 f"container cannot be connected to network {network.name}: it has no bridge"
             )
-        with sandbox.lock:
-            for _ in range(_NAME_ATTEMPTS):
-                endpoint = self._lease(network, sandbox, request)
-                if self._attach(network, sandbox, endpoint):
-                    return endpoint
+        what = f"cannot connect container {request.container_id[:12]} to network {network.name}"
+        try:
+            with sandbox.lock:
+                return self._try_names(network, sandbox, request)
+        except FileExistsError as error:
+            raise InternalError(f"{what}: every name that was tried is taken") from error
+        except OSError as error:
+            raise InternalError(f"{what}: {error.strerror}") from error
+
+    def _try_names(
+        self, network: Network, sandbox: NetnsSandbox, request: EndpointRequest
+    ) -> Endpoint:
+        """Names are random, or were seen free; another link may have one all the same."""
+        for _ in range(_NAME_ATTEMPTS):
+            endpoint = self._lease(network, sandbox, request)
+            try:
+                self._attach(network, sandbox, endpoint)
+            except FileExistsError as error:
+                taken = error
                 sandbox.look_again()
-        raise InternalError(
-            f"cannot connect container {request.container_id[:12]} to network {network.name}: "
-            "every name that was tried for its link is taken"
-        )
+            else:
+                return endpoint
+        raise taken
 
     def _lease(self, network: Network, sandbox: NetnsSandbox, request: EndpointRequest) -> Endpoint:
         interface = sandbox.free_name(parse_options(network.options).interface_prefix)
@@ -56,18 +69,16 @@ class Endpoints:
         self._reaper.drain()
         return self._allocator.lease(network, request, interface)
 
-    def _attach(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> bool:
-        """False if the name on either side is taken, which random names are once in a while."""
+    def _attach(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         try:
             self._links.attach(network, sandbox, endpoint)
-        except FileExistsError:
+        except FileExistsError:  # the link of that name is not ours to remove
             self._records.remove_endpoints([endpoint.id])
-            return False
+            raise
         except BaseException:
             self._links.remove(endpoint.host_interface)
             self._records.remove_endpoints([endpoint.id])
             raise
-        return True
 
     def disconnect(self, endpoint: Endpoint) -> None:
         """Forget the endpoint now; its link goes, and its addresses come free, soon. Idempotent."""

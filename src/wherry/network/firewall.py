@@ -189,7 +189,6 @@ def _port_rule(
 
 def _nat_rules() -> Iterable[tuple[str, tuple[bytes, ...]]]:
     yield "raw", (*_from_bridges(), *_loopback_destination(), nft.verdict(nft.DROP))
-    yield "raw", (*_from_bridges(), *_loopback_source(), nft.verdict(nft.DROP))
     not_local = (nft.load_input_interface(), nft.compare(nft.interface_key("lo"), equal=False))
     yield "prerouting", (*not_local, *_loopback_destination(), nft.verdict(nft.RETURN))
     for chain in ("prerouting", "output"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import time
 from collections.abc import Sequence
 
 from wherry.errors import Conflict, InternalError
@@ -18,10 +19,11 @@ from wherry.sys.netlink.connection import NetlinkError
 from wherry.sys.netlink.route import Address, Interface, Link, RouteConnection, Veth
 
 _DEFAULT_MTU = 1500
+_RUNNING_LIMIT, _RUNNING_INTERVAL = 2.0, 0.0005  # seconds
 
 
 class Links:
-    """The links of one engine on the host. NetlinkError becomes InternalError here."""
+    """The links of one engine on the host."""
 
     def __init__(self, route: RouteConnection, default_mtu: int) -> None:
         self._route = route
@@ -93,20 +95,13 @@ class Links:
     def attach(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         """Join a sandbox to a bridge. On an error the link may be there, and its removal is due.
 
-        FileExistsError if a name of the link is taken, on the host or inside.
+        FileExistsError if a name of the link is taken, on the host or inside; other OSErrors.
         """
-        try:
-            self._create_pair(network, sandbox, endpoint)
-            if endpoint.ipv6:
-                sandbox.enable_ipv6(endpoint.interface)
-            self._configure(sandbox, endpoint)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise InternalError(
-                f"cannot connect container {endpoint.container_id[:12]} to network "
-                f"{network.name}: {error.strerror}"
-            ) from error
+        self._create_pair(network, sandbox, endpoint)
+        if endpoint.ipv6:
+            sandbox.enable_ipv6(endpoint.interface)
+        self._configure(sandbox, endpoint)
+        self._wait_until_running(endpoint.host_interface, network.interface)
 
     def _create_pair(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         """Someone may have removed the bridge: then it is made again."""
@@ -134,6 +129,15 @@ class Links:
             isolated=not parse_options(network.options).icc,
             hairpin=bridged_frames_are_filtered(),
         )
+
+    def _wait_until_running(self, port: str, bridge: str) -> None:
+        """A frame that is sent before is lost, and the container's first connection would take a
+        second longer. The kernel may be busy with removals for some tens of milliseconds."""
+        deadline = time.monotonic() + _RUNNING_LIMIT
+        while not self._route.are_running(port, bridge):
+            if time.monotonic() > deadline:
+                raise OSError(errno.ENETDOWN, f"the link {port} does not get ready")
+            time.sleep(_RUNNING_INTERVAL)
 
     def _configure(self, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         link = sandbox.route.take_up(endpoint.interface)

@@ -34,7 +34,8 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
-_IFLA_GROUP, _IFLA_NET_NS_FD = 27, 28
+_IFLA_OPERSTATE, _IFLA_GROUP, _IFLA_NET_NS_FD = 16, 27, 28
+_IF_OPER_UP = b"\x06"
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
@@ -58,6 +59,8 @@ class Link:
     up: bool
     master: int
     kind: str  # "bridge", "veth", ...; empty for hardware
+    running: bool
+    """Whether it is operational (RFC 2863): what is sent through it is not dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,12 @@ class RouteConnection:
             if error.errno == errno.ENODEV:
                 return None
             raise
+
+    def are_running(self, *names: str) -> bool:
+        """Whether all these links are operational. The kernel makes a link so some time after it
+        was taken up; since Linux 6.8 at the latest when it is asked."""
+        asked = [Message(_RTM_GETLINK, _link_header() + text(_IFLA_IFNAME, one)) for one in names]
+        return all(_parse_link(reply).running for reply in self._connection.call(*asked))
 
     def take_up(self, name: str) -> Link:
         """Set a link up, and say what it is."""
@@ -286,6 +295,7 @@ def _parse_link(payload: bytes) -> Link:
         up=bool(flags & IFF_UP),
         master=_number(found, _IFLA_MASTER),
         kind=string_of(info.get(_IFLA_INFO_KIND, b"")),
+        running=found.get(_IFLA_OPERSTATE) == _IF_OPER_UP,
     )
 
 
