@@ -100,8 +100,8 @@ async def stream_job(
     context: Context,
     request: Request,
     job: Callable[[Channel[bytes]], object],
-    *,
     content_type: str = JSON,
+    *,
     trailer: Callable[[BaseException], bytes] | None = None,
 ) -> Answer:
     """Run ``job`` in a thread and send what it puts into its channel.

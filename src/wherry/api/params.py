@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar
 
 import msgspec
 
@@ -58,14 +58,15 @@ def _values(values: list[str] | dict[str, bool]) -> tuple[str, ...]:
 
 
 def json_parameter(request: Request, name: str, kind: type[T], default: T) -> T:
-    """A query parameter that holds JSON; InvalidArgument names it."""
+    """A query parameter that holds JSON; null is absent. InvalidArgument names it."""
     text = request.value(name)
     if not text:
         return default
     try:
-        return msgspec.json.decode(text.encode(), type=kind)
+        value: T | None = msgspec.json.decode(text.encode(), type=Optional[kind])  # noqa: UP045
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidArgument(f"invalid JSON in the parameter {name!r}: {error}") from None
+    return default if value is None else value
 
 
 async def json_body(request: Request, settings: ApiSettings, *, optional: bool = False) -> Any:

@@ -20,7 +20,7 @@ def locked_root(path: str, what: str) -> Iterator[None]:
     try:
         os.makedirs(path, mode=0o711, exist_ok=True)
         fd = os.open(
-            os.path.join(path, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            os.path.join(path, "daemon.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
     except OSError as error:
         raise InvalidArgument(f"the {what} {path} cannot be used: {error.strerror}") from None

@@ -1,20 +1,27 @@
-"""A real HTTP server on a real Unix socket, in a thread of its own, for each test that asks."""
+"""A real HTTP server on a real Unix socket, in a thread of its own, for each test that asks; and an
+engine in memory for it to serve."""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
+import importlib.util
+import json
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from wherry.api.app import create_app
 from wherry.api.http.connection import Handler
 from wherry.api.http.server import HttpServer
+from wherry.api.settings import ApiSettings
 
 _PATIENCE = 10.0
 
@@ -53,9 +60,15 @@ class Running:
     def stop(self) -> None:
         assert self._loop is not None
         assert self._stop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_PATIENCE)
         assert not self._thread.is_alive()
+
+    def halt(self) -> None:
+        """On the loop: begin to stop."""
+        assert self._stop is not None
+        self._stop.set()
 
     def on_loop(self, question: Callable[[], Any]) -> Any:
         """Ask something in the server's own thread."""
@@ -135,6 +148,20 @@ def read_head(sock: socket.socket) -> bytes:
     return head
 
 
+def send_until_full(sock: socket.socket) -> int:
+    """Send until nothing more is taken for a while; returns how many bytes were."""
+    sent = 0
+    patience = sock.gettimeout()
+    sock.settimeout(0.3)
+    try:
+        while True:
+            sent += sock.send(b"x" * 65536)
+    except TimeoutError:
+        return sent
+    finally:
+        sock.settimeout(patience)
+
+
 @pytest.fixture
 def wire() -> Any:
     """The helpers above, since test files cannot import each other."""
@@ -142,5 +169,55 @@ def wire() -> Any:
     class Helpers:
         read_all = staticmethod(read_all)
         read_head = staticmethod(read_head)
+        send_until_full = staticmethod(send_until_full)
 
     return Helpers
+
+
+def _load(name: str) -> Any:
+    """A file beside this one; the tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def engine() -> Any:
+    return _load("fake_engine").FakeEngine()
+
+
+@dataclass
+class Api:
+    """The API over the fake engine, and a client with one kept connection."""
+
+    running: Running
+    client: http.client.HTTPConnection
+
+    def call(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, Any, Any]:
+        """Status, decoded JSON (or bytes), headers."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            named.setdefault("Content-Type", "application/json")
+        self.client.request(method, path, body=body, headers=named)
+        answer = self.client.getresponse()
+        data = answer.read()
+        kind = answer.headers.get("Content-Type", "")
+        decoded = (
+            json.loads(data) if kind == "application/json" and data.count(b"\n") == 1 else data
+        )
+        return answer.status, decoded, answer.headers
+
+
+@pytest.fixture
+def api(serve: Any, engine: Any) -> Iterator[Api]:
+    running = serve(lambda: create_app(engine, ApiSettings(version="9.9")))
+    client = running.client()
+    yield Api(running, client)
+    client.close()

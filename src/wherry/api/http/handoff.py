@@ -112,16 +112,13 @@ class Channel(Generic[T]):
         self._slots = threading.Semaphore(_ITEMS)
         self._ready = asyncio.Event()
         self._ended = False
-        self._abandoned = False
-
-    @property
-    def abandoned(self) -> bool:
-        return self._abandoned
+        self.abandoned = threading.Event()
+        """Nobody listens any more."""
 
     def put(self, item: T) -> None:
         """From a thread."""
         self._slots.acquire()
-        if self._abandoned:
+        if self.abandoned.is_set():
             self._slots.release()
             raise ClientGone("the client closed the connection")
         with self._lock:
@@ -137,7 +134,7 @@ class Channel(Generic[T]):
 
     def abandon(self) -> None:
         """From the loop: nobody listens any more."""
-        self._abandoned = True
+        self.abandoned.set()
         self._slots.release(_ITEMS)
 
     async def batches(self) -> AsyncIterator[list[T]]:

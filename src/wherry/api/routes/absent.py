@@ -25,7 +25,6 @@ _NOT_YET = (
     ("POST", "/grpc"),
     ("POST", "/networks/*/connect"),
     ("POST", "/networks/*/disconnect"),
-    ("POST", "/auth"),
 )
 
 _SWARM = (

@@ -13,7 +13,6 @@ from wherry.api.routes.containers import host_ca
 from wherry.build.api import (
     BuildDone,
     BuildRequest,
-    BuildResult,
     Event,
     PullStatus,
 )
@@ -34,9 +33,9 @@ async def build(context: Context, request: Request, _: str) -> Answer:
 
         with buffered(reader) as stream:
             result = context.engine.builds.build(
-                asked, stream, _reporter(tell, asked.quiet), lambda: channel.abandoned
+                asked, stream, _reporter(tell, asked.quiet), channel.abandoned
             )
-        if asked.quiet and isinstance(result, BuildResult):
+        if asked.quiet:
             tell({"stream": f"{result.image}\n"})
         return result
 
@@ -72,10 +71,6 @@ def _pull_line(event: PullStatus) -> dict[str, object]:
     return members
 
 
-class _Ulimit(Ulimit, frozen=True, kw_only=True):
-    """The command line sends Go's field names, which are the same."""
-
-
 def build_request(context: Context, request: Request) -> BuildRequest:
     """The parameters, typed; InvalidArgument names one that cannot be read."""
     wants_ca = host_ca(request)
@@ -85,17 +80,17 @@ def build_request(context: Context, request: Request) -> BuildRequest:
         remote=request.value("remote"),
         quiet=flag(request, "q"),
         no_cache=flag(request, "nocache"),
-        cache_from=tuple(json_parameter(request, "cachefrom", list[str] | None, None) or ()),
+        cache_from=tuple(json_parameter(request, "cachefrom", list[str], [])),
         pull=flag(request, "pull"),
         remove=flag(request, "rm", True),
         force_remove=flag(request, "forcerm"),
         squash=flag(request, "squash"),
-        build_args=json_parameter(request, "buildargs", dict[str, str | None] | None, None) or {},
-        labels=json_parameter(request, "labels", dict[str, str] | None, None) or {},
-        ulimits=tuple(json_parameter(request, "ulimits", list[_Ulimit] | None, None) or ()),
+        build_args=json_parameter(request, "buildargs", dict[str, str | None], {}),
+        labels=json_parameter(request, "labels", dict[str, str], {}),
+        ulimits=tuple(json_parameter(request, "ulimits", list[Ulimit], [])),
         network_mode=request.value("networkmode"),
         extra_hosts=_extra_hosts(request),
-        security_opt=tuple(json_parameter(request, "securityopt", list[str] | None, None) or ()),
+        security_opt=tuple(json_parameter(request, "securityopt", list[str], [])),
         platform=request.value("platform"),
         target=request.value("target"),
         outputs=request.value("outputs"),
@@ -104,28 +99,20 @@ def build_request(context: Context, request: Request) -> BuildRequest:
         registry_config=registry_config(request),
         host_ca=context.settings.host_ca if wants_ca is None else wants_ca,
         proxy_env=context.settings.proxy_env,
-        **_limits(request),
+        memory=_size(request, "memory"),
+        memory_swap=_size(request, "memswap"),
+        cpu_shares=_size(request, "cpushares"),
+        cpu_period=_size(request, "cpuperiod"),
+        cpu_quota=_size(request, "cpuquota"),
+        shm_size=_size(request, "shmsize"),
+        cpuset_cpus=request.value("cpusetcpus"),
+        cpuset_mems=request.value("cpusetmems"),
+        cgroup_parent=request.value("cgroupparent"),
     )
 
 
-def _limits(request: Request) -> dict[str, int | str]:
-    numbers = {
-        "memory": "memory",
-        "memswap": "memory_swap",
-        "cpushares": "cpu_shares",
-        "cpuperiod": "cpu_period",
-        "cpuquota": "cpu_quota",
-        "shmsize": "shm_size",
-    }
-    texts = {
-        "cpusetcpus": "cpuset_cpus",
-        "cpusetmems": "cpuset_mems",
-        "cgroupparent": "cgroup_parent",
-    }
-    limits: dict[str, int | str] = {
-        name: number(request, parameter, 0) or 0 for parameter, name in numbers.items()
-    }
-    return limits | {name: request.value(parameter) for parameter, name in texts.items()}
+def _size(request: Request, name: str) -> int:
+    return number(request, name, 0) or 0
 
 
 def _extra_hosts(request: Request) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
-"""What goes over the network to registries: pull and push."""
+"""What goes over the network to registries: pull, push, log in."""
 
 from __future__ import annotations
 
 from wherry.api.context import Context, Route, lines_job
-from wherry.api.http.message import Answer, Request
-from wherry.api.params import registry_auth
+from wherry.api.http.message import Answer, Reply, Request
+from wherry.api.params import as_credentials, json_body, registry_auth
 from wherry.errors import InvalidArgument, NotSupported
 
 
@@ -51,7 +51,14 @@ async def push(context: Context, request: Request, name: str) -> Answer:
     )
 
 
+async def login(context: Context, request: Request, _: str) -> Reply:
+    credentials = as_credentials(await json_body(request, context.settings))
+    await context.slow(context.engine.images.login, credentials)
+    return context.json({"Status": "Login Succeeded", "IdentityToken": ""})
+
+
 ROUTES = (
+    Route("POST", "/auth", login),
     Route("POST", "/images/create", create),
     Route("POST", "/images/**/push", push),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
-from wherry.api.routes.volumes import volume_json
+from wherry.api.routes.volumes import usage_of, volume_json
 from wherry.api.wire import containers as container_wire
 from wherry.api.wire import images as image_wire
 from wherry.api.wire import system as wire
@@ -51,7 +51,8 @@ def _usage(engine: EngineApi, kinds: list[str]) -> dict[str, Any]:
             for c in engine.containers.list(running_only=False)
         ]
     if "volume" in kinds:
-        found["Volumes"] = [volume_json(v, usage=True) for v in engine.volumes.list()]
+        volumes = engine.volumes
+        found["Volumes"] = [volume_json(v, usage_of(volumes, v)) for v in volumes.list()]
     if "build-cache" in kinds:
         found["BuildCache"] = []
     return found

@@ -1,0 +1,88 @@
+"""A container's log as clients read it: chosen streams, framed or raw, with times if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from wherry.api.frames import frame
+from wherry.api.times import rfc3339
+from wherry.engine.api import EngineApi
+from wherry.engine.records import Container
+from wherry.errors import NotSupported
+from wherry.runtime.logs.reader import LogRecord
+
+_NAMES = {1: "stdout", 2: "stderr"}
+_REPLAY_LIMIT = 16 * 1024 * 1024  # bytes of log that an attach with logs=1 repeats
+
+
+class LogForm(msgspec.Struct, frozen=True, kw_only=True):
+    """How entries are written. ``details`` puts the attributes of ``--log-opt labels`` and
+    ``env`` before each line; containers here have none, so that a space is all."""
+
+    tty: bool
+    streams: frozenset[str] = frozenset({"stdout", "stderr"})
+    timestamps: bool = False
+    details: bool = False
+
+
+class LogEncoder:
+    """Entries to bytes. Remembers for each stream whether a line is open, since a long line comes
+    in pieces and has its time only once."""
+
+    def __init__(self, form: LogForm) -> None:
+        self._form = form
+        self._open: set[str] = set()
+
+    def encode(self, record: LogRecord) -> bytes:
+        stream = _NAMES.get(record.stream, "stdout")
+        if stream not in self._form.streams and not self._form.tty:
+            return b""
+        data = self._prefix(stream, record) + record.data
+        return data if self._form.tty else frame(stream, data)
+
+    def _prefix(self, stream: str, record: LogRecord) -> bytes:
+        goes_on = stream in self._open
+        if record.partial:
+            self._open.add(stream)
+        else:
+            self._open.discard(stream)
+        if goes_on:
+            return b""
+        time = f"{rfc3339(record.time_ns)} ".encode() if self._form.timestamps else b""
+        return time + b" " if self._form.details else time
+
+
+def batches(
+    encoder: LogEncoder, records: Iterable[LogRecord], size: int = 64 * 1024
+) -> Iterator[bytes]:
+    """Encoded entries, joined to pieces of about ``size`` bytes."""
+    held: list[bytes] = []
+    total = 0
+    for record in records:
+        data = encoder.encode(record)
+        held.append(data)
+        total += len(data)
+        if total >= size:
+            yield b"".join(held)
+            held, total = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def replay_log(engine: EngineApi, container: Container, streams: frozenset[str]) -> bytes:
+    """What the container has printed so far, at most the last 16 MiB; nothing without a log."""
+    try:
+        reader = engine.containers.logs(container.id)
+    except NotSupported:
+        return b""
+    form = LogForm(tty=container.config.tty, streams=streams)
+    pieces: list[bytes] = []
+    total = 0
+    for piece in batches(LogEncoder(form), reader.read()):
+        pieces.append(piece)
+        total += len(piece)
+        while total > _REPLAY_LIMIT and len(pieces) > 1:
+            total -= len(pieces.pop(0))
+    return b"".join(pieces)

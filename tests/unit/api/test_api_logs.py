@@ -1,0 +1,154 @@
+"""Logs over real files: chosen lines, frames, times, following."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wherry.api.frames import frame
+from wherry.engine.records import State, WaitResult
+from wherry.model.container import ContainerConfig
+from wherry.runtime.api import LogSettings
+from wherry.runtime.logs.reader import LogReader
+from wherry.runtime.logs.writer import open_writer
+
+_SECOND = 10**9
+
+
+class Log:
+    """A container's log and what its monitor would do."""
+
+    def __init__(self, path: Path, engine: Any) -> None:
+        self.settings = LogSettings(driver="local", path=str(path / "log"))
+        self._writer = open_writer(self.settings)
+        engine.containers.logs = lambda ref: LogReader(self.settings)
+
+    def write(
+        self, data: bytes, *, stream: int = 1, seconds: int = 1, partial: bool = False
+    ) -> None:
+        assert self._writer is not None
+        self._writer.write(stream, [(seconds * _SECOND, data, partial)])
+
+
+@pytest.fixture
+def log(tmp_path: Path, engine: Any) -> Log:
+    return Log(tmp_path, engine)
+
+
+@pytest.fixture
+def three_lines(log: Log, engine: Any) -> None:
+    engine.containers.add()
+    log.write(b"one\n", seconds=1)
+    log.write(b"oops\n", stream=2, seconds=2)
+    log.write(b"two\n", seconds=3)
+
+
+_ONE, _OOPS, _TWO = frame("stdout", b"one\n"), frame("stderr", b"oops\n"), frame("stdout", b"two\n")
+
+
+@pytest.mark.usefixtures("three_lines")
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("stdout=1&stderr=1", _ONE + _OOPS + _TWO),
+        ("stdout=1", _ONE + _TWO),
+        ("stderr=1", _OOPS),
+        ("stdout=1&stderr=1&tail=2", _OOPS + _TWO),
+        ("stdout=1&stderr=1&tail=all", _ONE + _OOPS + _TWO),
+        ("stdout=1&stderr=1&tail=-1", _ONE + _OOPS + _TWO),
+        ("stdout=1&stderr=1&tail=0", b""),
+        ("stdout=1&stderr=1&since=2", _OOPS + _TWO),
+        ("stdout=1&stderr=1&since=2&until=2.5", _OOPS),
+        ("stdout=1&follow=1", _ONE + _TWO),  # the container does not run
+    ],
+)
+def test_which_lines(api: Any, query: str, wanted: bytes) -> None:
+    status, body, headers = api.call("GET", f"/containers/c1/logs?{query}")
+    assert (status, body) == (200, wanted)
+    assert headers["Content-Type"] == "application/vnd.docker.multiplexed-stream"
+
+
+@pytest.mark.usefixtures("three_lines")
+def test_no_stream_is_an_error(api: Any) -> None:
+    status, body, _ = api.call("GET", "/containers/c1/logs")
+    assert status == 400
+    assert body["message"] == "Bad parameters: you must choose at least one stream"
+
+
+def test_times_stand_at_the_beginning_of_lines_only(api: Any, log: Log, engine: Any) -> None:
+    engine.containers.add(config=ContainerConfig(image="x", tty=True))
+    log.write(b"a" * 10, seconds=1, partial=True)
+    log.write(b"b\n", seconds=1)
+    log.write(b"c\r\n", seconds=2)
+    _, body, headers = api.call("GET", "/containers/c1/logs?stdout=1&timestamps=1")
+    assert body == (
+        b"1970-01-01T00:00:01.000000000Z aaaaaaaaaab\n1970-01-01T00:00:02.000000000Z c\r\n"
+    )
+    assert headers["Content-Type"] == "application/vnd.docker.raw-stream"
+
+
+def _read(sock: socket.socket, size: int) -> bytes:
+    """The payload of the next chunks, ``size`` bytes of it."""
+    data = b""
+    while len(data) < size:
+        line = b""
+        while not line.endswith(b"\r\n"):
+            line += sock.recv(1)
+        left = int(line, 16)
+        if not left:
+            return data
+        piece = b""
+        while len(piece) < left + 2:
+            piece += sock.recv(left + 2 - len(piece))
+        data += piece[:-2]
+    return data
+
+
+def _follow(api: Any, wire: Any, query: str = "") -> socket.socket:
+    sock: socket.socket = api.running.connect()
+    target = f"/containers/c1/logs?stdout=1&follow=1{query}"
+    sock.sendall(f"GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+    assert wire.read_head(sock).startswith(b"HTTP/1.1 200")
+    return sock
+
+
+def test_following_until_the_container_ends(api: Any, log: Log, engine: Any, wire: Any) -> None:
+    engine.containers.add(state=State(status="running"))
+    log.write(b"before\n")
+    sock = _follow(api, wire)
+    assert _read(sock, 15) == frame("stdout", b"before\n")
+    log.write(b"after\n")
+    assert _read(sock, 14) == frame("stdout", b"after\n")
+    log.write(b"last\n")
+    engine.containers.waits[0].set_result(WaitResult(exit_code=0))
+    assert _read(sock, 13) == frame("stdout", b"last\n")
+    assert wire.read_all(sock) == b"0\r\n\r\n"
+
+
+def test_following_ends_with_its_client(api: Any, log: Log, engine: Any, wire: Any) -> None:
+    engine.containers.add(state=State(status="running"))
+    sock = _follow(api, wire)
+    sock.close()
+    api.running.until(engine.containers.waits[0].cancelled)
+
+
+def test_following_until_a_moment(api: Any, log: Log, engine: Any, wire: Any) -> None:
+    engine.containers.add(state=State(status="running"))
+    log.write(b"now\n")
+    sock = _follow(api, wire, f"&until={time.time() + 0.3}")
+    assert _read(sock, 12) == frame("stdout", b"now\n")
+    assert wire.read_all(sock) == b"0\r\n\r\n"
+
+
+def test_attach_repeats_the_log_first(api: Any, log: Log, engine: Any, wire: Any) -> None:
+    engine.containers.add()
+    log.write(b"old\n")
+    log.write(b"err\n", stream=2)
+    sock = api.running.connect()
+    sock.sendall(b"POST /containers/c1/attach?logs=1&stdout=1 HTTP/1.1\r\nUpgrade: tcp\r\n\r\n")
+    assert wire.read_head(sock).startswith(b"HTTP/1.1 101")
+    assert wire.read_all(sock) == frame("stdout", b"old\n")
