@@ -39,7 +39,10 @@ from wherry.store.images import ImageStore
 
 BUSYBOX = "/bin/busybox"
 CREATED = "2024-05-06T07:08:09Z"
-_APPLETS = "sh cat ls echo mkdir rm touch true false sleep stat env id ln chmod test cp mv find sed dd date mkfifo"
+_APPLETS = (
+    "sh cat ls echo mkdir rm touch true false sleep stat env id ln chmod test cp mv find sed dd "
+    "date mkfifo"
+)
 
 _CHILD = """
 import json, os, sys
@@ -299,8 +302,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def another_bench(tmp_path: Path) -> Iterator[Bench]:
+def another_bench(tmp_path: Path) -> Bench:
     """A second machine, as it were."""
     made = new_bench(tmp_path / "other")
     add_busybox(made.images)
-    yield made
+    return made
