@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from wherry.fs.tar.entry import BadArchive
 
+_OCTAL = frozenset(b"01234567")
+
 
 def decode(field: bytes, what: str) -> int:
     """The number in a header field; an empty one is 0. BadArchive names ``what`` it was for."""
     text = field.rstrip(b"\0 ")
     if text.isdigit():
-        return _octal(text, field, what)
-    if field and field[0] & 0x80:
+        try:
+            return int(text, 8)
+        except ValueError:  # a digit above 7
+            pass
+    elif field and field[0] & 0x80:
         return _base256(field)
-    return _octal(field.partition(b"\0")[0].strip(), field, what)
-
-
-def _octal(text: bytes, field: bytes, what: str) -> int:
-    try:
-        value = int(text, 8) if text else 0
-    except ValueError:
-        value = -1
-    if value < 0 or (text and not text.isdigit()):  # int() takes "0o7", "+7" and "7_7"
+    text = field.partition(b"\0")[0].strip()
+    if not text:
+        return 0
+    if not text.isdigit() or not set(text) <= _OCTAL:
         raise BadArchive(f"the archive has a malformed number for {what}: {field!r}")
-    return value
+    return int(text, 8)
 
 
 def _base256(field: bytes) -> int:
