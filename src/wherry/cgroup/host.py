@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 from wherry.cgroup import trees
@@ -17,6 +18,7 @@ from wherry.model.runtime_spec import LinuxResources
 _Group = TypeVar("_Group", LegacyCgroup, UnifiedCgroup)
 
 
+@cache
 def open_cgroups(root: str = "/sys/fs/cgroup") -> Cgroups:
     """The control groups mounted at or below ``root``; NotSupported if there are none.
 

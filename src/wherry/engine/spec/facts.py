@@ -1,0 +1,106 @@
+"""What is true of this host: read once, and passed down as a value."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from wherry.sys.caps import names_of
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """``capabilities`` is the bounding set of the engine; ``lacks`` names the limits that the
+    kernel's control groups do not offer here (see :data:`LIMITS`)."""
+
+    cgroup_mode: str
+    kernel: tuple[int, int]
+    machine: str
+    capabilities: tuple[str, ...]
+    cpus: int
+    apparmor: bool = False
+    selinux: bool = False
+    seccomp: bool = True
+    lacks: frozenset[str] = frozenset()
+
+
+# The limit, and the file that a group has if the kernel offers it: version 1, version 2.
+LIMITS = {
+    "memory": ("memory/memory.limit_in_bytes", "memory.max"),
+    "swap": ("memory/memory.memsw.limit_in_bytes", "memory.swap.max"),
+    "memory reservation": ("memory/memory.soft_limit_in_bytes", "memory.low"),
+    "swappiness": ("memory/memory.swappiness", ""),
+    "oom kill disable": ("memory/memory.oom_control", ""),
+    "kernel memory tcp": ("memory/memory.kmem.tcp.limit_in_bytes", ""),
+    "cpu shares": ("cpu/cpu.shares", "cpu.weight"),
+    "cpu cfs": ("cpu/cpu.cfs_quota_us", "cpu.max"),
+    "cpu realtime": ("cpu/cpu.rt_runtime_us", ""),
+    "cpuset": ("cpuset/cpuset.cpus", "cpuset.cpus"),
+    "pids": ("pids/pids.max", "pids.max"),
+    "blkio weight": ("blkio/blkio.weight", "io.weight"),
+    "blkio weight device": ("blkio/blkio.weight_device", "io.weight"),
+    "blkio throttle": ("blkio/blkio.throttle.read_bps_device", "io.max"),
+}
+
+
+@cache
+def host_facts(cgroup_root: str = "/sys/fs/cgroup") -> HostFacts:
+    """Look at this host. The answer is kept: none of it changes while the engine runs."""
+    mode = _cgroup_mode(cgroup_root)
+    uname = os.uname()
+    return HostFacts(
+        cgroup_mode=mode,
+        kernel=kernel_version(uname.release),
+        machine=uname.machine,
+        capabilities=names_of(int(_status("CapBnd") or "0", 16)),
+        cpus=len(os.sched_getaffinity(0)),
+        apparmor=_reads("/sys/module/apparmor/parameters/enabled", "Y"),
+        selinux=os.path.exists("/sys/fs/selinux/enforce"),
+        seccomp=_status("Seccomp") != "",
+        lacks=_lacking(cgroup_root, mode),
+    )
+
+
+def kernel_version(release: str) -> tuple[int, int]:
+    """Major and minor of ``6.1.0-13-amd64``; (0, 0) if it is none."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _cgroup_mode(root: str) -> str:
+    if os.path.exists(f"{root}/cgroup.controllers"):
+        return "unified"
+    return "hybrid" if os.path.exists(f"{root}/unified/cgroup.controllers") else "legacy"
+
+
+def _lacking(root: str, mode: str) -> frozenset[str]:
+    if mode == "unified":
+        present = _unified_files(root)
+        return frozenset(name for name, (_, file) in LIMITS.items() if file not in present)
+    return frozenset(n for n, (file, _) in LIMITS.items() if not os.path.exists(f"{root}/{file}"))
+
+
+def _unified_files(root: str) -> frozenset[str]:
+    """Limits are files of groups below the root only, so that the controllers tell of them."""
+    controllers = set(Path(root, "cgroup.controllers").read_text(encoding="ascii").split())
+    offered = {file for _, file in LIMITS.values() if file.partition(".")[0] in controllers}
+    if not os.path.exists("/proc/swaps"):
+        offered.discard("memory.swap.max")
+    return frozenset(offered)
+
+
+def _status(key: str) -> str:
+    """A line of ``/proc/self/status`` (proc(5)); empty if there is none."""
+    text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    match = re.search(rf"^{key}:\s*(\S+)", text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def _reads(path: str, value: str) -> bool:
+    try:
+        return Path(path).read_text(encoding="ascii").strip() == value
+    except OSError:
+        return False

@@ -1,0 +1,178 @@
+"""The mounts of a container, in Docker's order: the kernel's, then the user's by depth."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from wherry.engine.records import MountPoint
+from wherry.engine.spec.inputs import NameFiles, SpecInputs
+from wherry.errors import InvalidArgument
+from wherry.model.container import TmpfsOptions
+from wherry.model.runtime_spec import Mount
+
+DEFAULT_SHM_SIZE = 64 * 1024 * 1024
+_TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
+_OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
+_RECURSIVE_READ_ONLY_KERNEL = (5, 12)  # mount_setattr(2)
+
+# Those stay writable in a container with a read-only root.
+_ALWAYS_WRITABLE = frozenset({"/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"})
+
+_PROC = Mount(
+    destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")
+)
+_DEV = Mount(
+    destination="/dev",
+    type="tmpfs",
+    source="tmpfs",
+    options=("nosuid", "strictatime", "mode=755", "size=65536k"),
+)
+_PTS = Mount(
+    destination="/dev/pts",
+    type="devpts",
+    source="devpts",
+    options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+)
+_SYS = Mount(
+    destination="/sys", type="sysfs", source="sysfs", options=("nosuid", "noexec", "nodev", "ro")
+)
+_CGROUP = Mount(
+    destination="/sys/fs/cgroup",
+    type="cgroup",
+    source="cgroup",
+    options=("ro", "nosuid", "noexec", "nodev"),
+)
+_MQUEUE = Mount(
+    destination="/dev/mqueue",
+    type="mqueue",
+    source="mqueue",
+    options=("nosuid", "noexec", "nodev"),
+)
+
+
+def container_mounts(inputs: SpecInputs) -> tuple[Mount, ...]:
+    """All mounts. What the user mounts takes the place of a default one."""
+    asked = sorted(_asked(inputs), key=lambda mount: _depth(mount.destination))
+    taken = {posixpath.normpath(mount.destination) for mount in asked}
+    defaults = [_adapted(mount, inputs) for mount in _defaults(inputs)]
+    return (*(mount for mount in defaults if not _is_taken(mount.destination, taken)), *asked)
+
+
+def _defaults(inputs: SpecInputs) -> Iterator[Mount]:
+    yield from (_PROC, _DEV, _PTS, _SYS, _CGROUP, _MQUEUE)
+    shm = _shm(inputs)
+    if shm is not None:
+        yield shm
+
+
+def _shm(inputs: SpecInputs) -> Mount | None:
+    mode = inputs.host.ipc_mode
+    if mode == "none":
+        return None
+    shared = "/dev/shm" if mode == "host" else inputs.joined.shm
+    if shared:
+        return Mount(destination="/dev/shm", type="bind", source=shared, options=("rbind",))
+    size = inputs.host.shm_size or DEFAULT_SHM_SIZE
+    return Mount(
+        destination="/dev/shm",
+        type="tmpfs",
+        source="shm",
+        options=("nosuid", "noexec", "nodev", "mode=1777", f"size={size}"),
+    )
+
+
+def _is_taken(destination: str, taken: set[str]) -> bool:
+    return destination in taken or ("/dev" in taken and destination.startswith("/dev/"))
+
+
+def _adapted(mount: Mount, inputs: SpecInputs) -> Mount:
+    """Privileged containers may write where others only read; a read-only root spares little."""
+    options = mount.options
+    if inputs.host.privileged and mount.destination in ("/sys", "/sys/fs/cgroup"):
+        options = tuple(option for option in options if option != "ro")
+    elif inputs.host.readonly_rootfs and mount.destination not in _ALWAYS_WRITABLE:
+        options = options if "ro" in options else (*options, "ro")
+    return msgspec.structs.replace(mount, options=options)
+
+
+def _asked(inputs: SpecInputs) -> Iterator[Mount]:
+    targets = {posixpath.normpath(point.destination) for point in inputs.mounts}
+    for mount in _name_files(inputs.name_files):
+        if mount.destination not in targets:
+            yield mount
+    for point in inputs.mounts:
+        yield _tmpfs_mount(point) if point.type == "tmpfs" else _bind(point, inputs.facts.kernel)
+    for target, text in (inputs.host.tmpfs or {}).items():
+        yield _tmpfs(posixpath.normpath(target), text)
+    yield from inputs.extra_mounts
+
+
+def _name_files(files: NameFiles) -> Iterator[Mount]:
+    paths = {
+        "/etc/resolv.conf": files.resolv_conf,
+        "/etc/hostname": files.hostname,
+        "/etc/hosts": files.hosts,
+    }
+    for target, source in paths.items():
+        if source:
+            options = ("rbind", "rprivate")
+            yield Mount(destination=target, type="bind", source=source, options=options)
+
+
+def _bind(point: MountPoint, kernel: tuple[int, int]) -> Mount:
+    """Docker's read-only binds have been read-only below, too, where the kernel can, since 25."""
+    options = ["rbind" if point.recursive else "bind"]
+    if not point.rw:
+        recursive = point.recursive and kernel >= _RECURSIVE_READ_ONLY_KERNEL
+        options.append("rro" if recursive or point.force_recursive_read_only else "ro")
+    options.append(point.propagation or "rprivate")
+    return Mount(
+        destination=point.destination, type="bind", source=point.source, options=tuple(options)
+    )
+
+
+def _tmpfs_mount(point: MountPoint) -> Mount:
+    """``--mount type=tmpfs``: unlike with ``--tmpfs``, programs may be run from it only if the
+    options say so; sizes are bytes, 0 is no limit."""
+    asked = point.tmpfs or TmpfsOptions()
+    options = [*_TMPFS_DEFAULTS, *(() if point.rw else ("ro",))]
+    for option in asked.options or ():
+        _override(options, "=".join(option))
+    if asked.size_bytes:
+        options.append(f"size={asked.size_bytes}")
+    if asked.mode:
+        options.append(f"mode={asked.mode:o}")
+    return Mount(
+        destination=point.destination, type="tmpfs", source="tmpfs", options=tuple(options)
+    )
+
+
+def _tmpfs(target: str, text: str) -> Mount:
+    if not posixpath.isabs(target):
+        raise InvalidArgument(f"invalid mount path: '{target}' mount path must be absolute")
+    options = list(_TMPFS_DEFAULTS)
+    for option in filter(None, text.split(",")):
+        _override(options, option)
+    return Mount(destination=target, type="tmpfs", source="tmpfs", options=tuple(options))
+
+
+def _override(options: list[str], option: str) -> None:
+    """``exec`` takes the default ``noexec`` away; everything else is added."""
+    opposite = _OPPOSITES.get(option)
+    if opposite in options:
+        options.remove(opposite)
+    if option not in options:
+        options.append(option)
+
+
+def root_propagation(mounts: Iterable[Mount]) -> str:
+    """What the root's propagation must be for the mounts in it to have theirs; empty: private."""
+    wanted = {option.removeprefix("r") for mount in mounts for option in mount.options}
+    return next((name for name in ("shared", "slave") if name in wanted), "")
+
+
+def _depth(path: str) -> int:
+    return posixpath.normpath(path).count("/")

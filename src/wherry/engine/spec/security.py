@@ -1,0 +1,137 @@
+"""Security options: seccomp, AppArmor, labels, hidden paths, no-new-privileges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from wherry.engine.spec.facts import HostFacts
+from wherry.errors import InvalidArgument, NotSupported
+from wherry.model.container import HostConfig
+from wherry.model.runtime_spec import LinuxSeccomp
+from wherry.runtime.seccomp.docker import load_profile
+from wherry.runtime.seccomp.profile import default_profile
+
+# What the kernel tells through procfs and sysfs about the host, or lets root change there.
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READONLY_PATHS = (
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+)
+
+_UNCONFINED = "unconfined"
+_BUILTIN = ("", "builtin")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class SecurityOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``--security-opt``, read. ``seccomp`` is empty for the default profile, ``unconfined``, or
+    a profile's JSON text."""
+
+    seccomp: str = ""
+    apparmor: str = ""
+    no_new_privileges: bool = False
+    unconfined_paths: bool = False
+
+
+def parse_options(texts: Iterable[str]) -> SecurityOptions:
+    """Read all options; InvalidArgument for what is malformed or unknown.
+
+    ``key=value``, or ``key:value`` as old clients write it.
+    """
+    options = SecurityOptions()
+    for text in texts:
+        if text == "no-new-privileges":
+            text = "no-new-privileges=true"
+        key, separator, value = text.partition("=" if "=" in text else ":")
+        if not separator:
+            raise InvalidArgument(f'invalid --security-opt 1: "{text}"')
+        options = _with(options, key, value, text)
+    return options
+
+
+def _with(options: SecurityOptions, key: str, value: str, text: str) -> SecurityOptions:
+    replace = msgspec.structs.replace
+    if key == "seccomp":
+        return replace(options, seccomp="" if value in _BUILTIN else value)
+    if key == "apparmor":
+        return replace(options, apparmor=value)
+    if key == "no-new-privileges":
+        if value.lower() not in _BOOLEANS:
+            raise InvalidArgument(f'invalid --security-opt 2: "{text}"')
+        return replace(options, no_new_privileges=_BOOLEANS[value.lower()])
+    if key == "systempaths" and value == _UNCONFINED:
+        return replace(options, unconfined_paths=True)
+    if key == "label":
+        return _label(options, value)
+    raise InvalidArgument(f'invalid --security-opt 2: "{text}"')
+
+
+def _label(options: SecurityOptions, value: str) -> SecurityOptions:
+    """Containers have no labels of SELinux yet, so that nothing is to be done to disable them."""
+    if value != "disable":
+        raise NotSupported(f"label={value} cannot be set: SELinux labels are not supported")
+    return options
+
+
+def seccomp_filter(
+    options: SecurityOptions, host: HostConfig, bounding: tuple[str, ...], facts: HostFacts
+) -> LinuxSeccomp | None:
+    """The filter for a container with the bounding set ``bounding``; None: none.
+
+    A privileged container has none unless a profile is given. InvalidArgument for a broken one.
+    """
+    if options.seccomp == _UNCONFINED:
+        return None
+    if not options.seccomp:
+        return None if host.privileged else default_profile(bounding, facts.machine)
+    return load_profile(options.seccomp.encode(), bounding, facts.kernel, facts.machine)
+
+
+def apparmor_profile(options: SecurityOptions, facts: HostFacts) -> str:
+    """The profile to enter; empty for none. NotSupported where the kernel has no AppArmor."""
+    if options.apparmor in ("", _UNCONFINED):
+        return ""
+    if not facts.apparmor:
+        raise NotSupported(
+            f"apparmor={options.apparmor} cannot be set: AppArmor is not enabled on this host"
+        )
+    return options.apparmor
+
+
+def masked_paths(options: SecurityOptions, host: HostConfig) -> tuple[str, ...]:
+    """Paths that nobody in the container can read."""
+    return _paths(options, host, host.masked_paths, MASKED_PATHS)
+
+
+def readonly_paths(options: SecurityOptions, host: HostConfig) -> tuple[str, ...]:
+    """Paths that nobody in the container can write."""
+    return _paths(options, host, host.readonly_paths, READONLY_PATHS)
+
+
+def _paths(
+    options: SecurityOptions,
+    host: HostConfig,
+    asked: tuple[str, ...] | None,
+    default: tuple[str, ...],
+) -> tuple[str, ...]:
+    if host.privileged or options.unconfined_paths:
+        return ()
+    return default if asked is None else asked
