@@ -1,0 +1,55 @@
+"""The part of the daemon that runs on the event loop: from listening to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+
+from wherry.api.app import create_app
+from wherry.api.http.server import HttpServer
+from wherry.api.settings import ApiSettings
+from wherry.engine.api import EngineApi
+
+log = logging.getLogger("wherry.daemon")
+
+
+async def serve(
+    engine: EngineApi,
+    settings: ApiSettings,
+    sockets: Sequence[socket.socket],
+    names: Sequence[str],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then end streams and give short requests a moment."""
+    stop = _stop_on_signals()
+    app = create_app(engine, settings)
+    server = HttpServer(app)
+    try:
+        for sock in sockets:
+            await server.listen(sock)
+        _settle_memory()
+        log.info("wherry %s listens on %s", settings.version, ", ".join(names))
+        await stop.wait()
+        log.info("stopping; containers go on")
+    finally:
+        await server.close()
+        app.close()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, log.warning, "the configuration is read at start only")
+    return stop
+
+
+def _settle_memory() -> None:
+    """What is there now stays: leave it out of every later collection, and collect seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
