@@ -10,6 +10,7 @@ from wherry.build.job import Job, Tools
 from wherry.build.platforms import parse_platform
 from wherry.build.roots import DIRECTORY
 from wherry.build.state import State
+from wherry.errors import InvalidArgument
 from wherry.model.digest import Digest
 from wherry.store.api import Image
 
@@ -37,10 +38,12 @@ class Origins:
         )
 
     def chain_id(self, name: str) -> Digest | None:
-        """The tree of a stage or an image; None if it is empty."""
+        """The tree of a stage or an image; None if it is empty. NotFound, InvalidArgument."""
         stage = self._job.plan.stage(name)
-        if stage:
+        if stage and stage.index in self._states:
             return self._states[stage.index].chain_id
+        if stage:  # only a trigger of a base image can name one that is not planned
+            raise InvalidArgument(f"the stage {name} is not built before it is copied from")
         if name == "scratch":
             return None
         if name not in self._images:

@@ -122,7 +122,6 @@ class RunExecutor:
         outcome = self._runner.run(step, self._output, self._cancel)
         if self._cancel.is_set():
             raise BuildCancelled("the build was cancelled")
-        self._progress(StepRemoved(step.id))
         if outcome.exit_code:
             why = " (out of memory)" if outcome.oom_killed else ""
             raise StepFailed(
@@ -130,6 +129,7 @@ class RunExecutor:
                 f"{outcome.exit_code}{why}",
                 outcome.exit_code,
             )
+        self._progress(StepRemoved(step.id))
         return outcome.created_mountpoints
 
     def _output(self, stream: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -15,11 +16,13 @@ from wherry.build.instructions import AnyInstruction, Arg, Cmd, Label, Maintaine
 from wherry.build.job import Effect, Job, Tools
 from wherry.build.origins import Origins
 from wherry.build.parser import parse_trigger
+from wherry.build.roots import DIRECTORY, closing
 from wherry.build.scope import PROXY_ARGS, declare, stage_variables
 from wherry.build.stages import SCRATCH, Stage
 from wherry.build.state import State, from_image, from_scratch, from_stage
 from wherry.build.steps import StepEffects
-from wherry.errors import NotFound
+from wherry.errors import NotFound, ResourceExhausted
+from wherry.fs.remove import empty_directory
 from wherry.store.api import LayerRecord
 
 SNAPSHOT_PREFIX = "build-"
@@ -149,9 +152,19 @@ class Solver:
             exclude = make(key)
             return self._tools.images.commit_layer(key, exclude=exclude, max_mtime=state.epoch)
         except BaseException:
-            with suppress(NotFound):
-                snapshots.remove(key)
+            self._discard(key)
             raise
+
+    def _discard(self, key: str) -> None:
+        """Remove an active snapshot, also from a full disk, where even that needs a little room."""
+        snapshots = self._tools.snapshots
+        with suppress(NotFound):
+            try:
+                snapshots.remove(key)
+            except ResourceExhausted:
+                with closing(os.open(snapshots.changes_dir(key), DIRECTORY)) as changes:
+                    empty_directory(changes)
+                snapshots.remove(key)
 
 
 def label_instruction(labels: dict[str, str]) -> Label:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.build.parser import parse_dockerfile
-from wherry.build.patterns import _STARS_LIMIT, Patterns, _Automaton, _tokens
+from wherry.build.patterns import Patterns, _Automaton, _tokens
 from wherry.build.words import BadSubstitution, expand, expand_document, expand_words
 from wherry.errors import WherryError
 
@@ -72,9 +72,8 @@ def test_expanding_ends_in_text_or_a_sentence(text: str) -> None:
         words = expand_words(text, {"x": "1"})
     except BadSubstitution:
         return
-    assert (
-        "".join(words) == re.sub(r"\s", "", expand(text, {"x": "1"})) or "'" in text or '"' in text
-    )
+    whole = expand(text, {"x": "1"})
+    assert re.sub(r"\s", "", "".join(words)) == re.sub(r"\s", "", whole)
 
 
 @given(st.text("ab*?", max_size=6), st.text("ab", max_size=8))
@@ -126,7 +125,6 @@ def test_both_matchers_agree(pattern: str, path: str) -> None:
     tokens = _tokens(pattern)
     expression = re.compile("".join(tokens), re.DOTALL)
     assert _Automaton(tokens).fullmatch(path) is bool(expression.fullmatch(path))
-    assert _STARS_LIMIT > 0
 
 
 @given(st.lists(st.tuples(st.booleans(), GLOBS), max_size=5), PATHS)

@@ -36,6 +36,7 @@ from wherry.store.api import Image
 from wherry.store.blobs import BlobStore
 from wherry.store.database import Database
 from wherry.store.images import ImageStore
+from wherry.sys import mount
 
 BUSYBOX = "/bin/busybox"
 CREATED = "2024-05-06T07:08:09Z"
@@ -98,15 +99,15 @@ class ChrootRunner:
 
     def _make_mountpoints(self, root: int, step: RunStep) -> list[str]:
         created = []
-        for mount in step.host.mounts or ():
-            path = Path(f"/proc/self/fd/{root}{mount.target}")
+        for request in step.host.mounts or ():
+            path = Path(f"/proc/self/fd/{root}{request.target}")
             for above in reversed(path.parents):
                 if len(above.parts) > 5 and not above.exists():
                     above.mkdir()
                     created.append("/" + "/".join(above.parts[5:]))
             if not path.exists():
-                path.touch() if mount.source and os.path.isfile(mount.source) else path.mkdir()
-                created.append(mount.target)
+                path.touch() if request.source and os.path.isfile(request.source) else path.mkdir()
+                created.append(request.target)
         return created
 
     def _start(self, step: RunStep) -> subprocess.Popen[bytes]:
@@ -187,6 +188,7 @@ class Bench:
     """An engine's store in a directory, and a builder on it."""
 
     place: Path
+    db: Database
     images: ImageStore
     snapshots: OverlaySnapshotter
     runner: ChrootRunner
@@ -288,7 +290,7 @@ def new_bench(place: Path) -> Bench:
     builder = Builder(
         images, snapshots, db, runner, LocalResolver(images), directory=str(place / "build")
     )
-    return Bench(place, images, snapshots, runner, builder)
+    return Bench(place, db, images, snapshots, runner, builder)
 
 
 @pytest.fixture
@@ -307,3 +309,21 @@ def another_bench(tmp_path: Path) -> Bench:
     made = new_bench(tmp_path / "other")
     add_busybox(made.images)
     return made
+
+
+@pytest.fixture
+def bench_on_16_mib(tmp_path: Path) -> Iterator[Bench]:
+    """All data on a file system that is soon full."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount.mount("tmpfs", str(place), "tmpfs", 0, "size=16m")
+    try:
+        made = new_bench(place)
+        add_busybox(made.images)
+        yield made
+        assert made.active() == []
+        assert list((made.place / "build" / "work").iterdir()) == []
+        made.snapshots.close()
+        made.db.close()
+    finally:
+        mount.umount2(str(place), mount.MNT_DETACH)

@@ -9,7 +9,14 @@ import threading
 import pytest
 
 from wherry.build.api import BuildCancelled, BuildRequest, CopyFailed, StepFailed
-from wherry.errors import DataCorrupt, InvalidArgument, NotFound, NotSupported, PermissionDenied
+from wherry.errors import (
+    DataCorrupt,
+    InvalidArgument,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+    ResourceExhausted,
+)
 
 pytestmark = pytest.mark.root
 
@@ -229,6 +236,7 @@ def test_a_failing_command(bench) -> None:
     assert str(caught.value) == "The command '/bin/sh -c exit 3' returned a non-zero code: 3"
     assert caught.value.code == 3
     assert {info.key for info in bench.snapshots.list()} == before
+    assert "Removing" not in bench.text
     with pytest.raises(NotFound):
         bench.images.get("x")
 
@@ -393,3 +401,37 @@ def test_a_missing_file_is_dockers_sentence(bench) -> None:
         "COPY failed: file not found in build context or excluded by .dockerignore: "
         "stat nosuch: file does not exist"
     )
+
+
+def test_a_trigger_cannot_name_a_stage_that_is_not_built(bench) -> None:
+    bench.build("FROM busybox\nONBUILD COPY --from=late /x /x", tags=["parent"])
+    with pytest.raises(InvalidArgument, match="the stage late is not built"):
+        bench.build("FROM parent\nFROM busybox AS late\n", target="0")
+
+
+def test_builds_at_the_same_time(bench) -> None:
+    text = "FROM busybox\nCOPY f /f\nRUN echo x > /x\n"
+    context = bench.context(text, {"f": b"1"})
+    results: list[str] = []
+
+    def build() -> None:
+        stream, events = io.BytesIO(context), bench.events.append
+        results.append(bench.builder.build(BuildRequest(), stream, events, bench.cancel).image)
+
+    threads = [threading.Thread(target=build) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert len(set(results)) == 1
+
+
+def test_a_full_disk(bench_on_16_mib) -> None:
+    bench = bench_on_16_mib
+    before = {info.key for info in bench.snapshots.list()}
+    with pytest.raises(ResourceExhausted, match="no space left on device"):
+        bench.build("FROM busybox\nCOPY f /f\n", {"f": os.urandom(8 << 20)}, tags=["full"])
+    assert {info.key for info in bench.snapshots.list()} == before
+    small = bench.build("FROM busybox\nCOPY f /f\n", {"f": b"1"})
+    assert bench.read(small, "f") == "1"
