@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from bench.http import Api
-from bench.processes import run, stop, wait_for
+from bench.processes import CommandError, run, stop, wait_for
 
 
 class Engine:
@@ -89,7 +89,8 @@ class Engine:
     def _answers(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
-            raise RuntimeError(f"{self.name} ended: see {self.directory}/engine.log")
+            log = (self.directory / "engine.log").read_text(errors="replace").strip()
+            raise CommandError(f"{self.name} ended: {(log.splitlines() or ['silently'])[-1]}")
         try:
             self.api().call("GET", "/_ping")
         except OSError:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.engines.base import Engine
 from bench.engines.wherry import Wherry
+from bench.isolation import PROXY
 from bench.processes import CommandError
 from bench.rows.base import Row, timed
 
@@ -48,7 +49,8 @@ class Build(Row):
             shutil.copy(_EXAMPLE / "app.py", directory)
             shutil.copy(_BUNDLE, f"{directory}/authorities.crt")
             Path(directory, "Dockerfile").write_text(_DOCKERFILE)
-            command = [*engine.docker(), "build", "-t", "bench-flask", directory]
+            proxy = f"--build-arg=HTTPS_PROXY={PROXY}"
+            command = [*engine.docker(), "build", proxy, "-t", "bench-flask", directory]
             if self._cached:
                 timed(command, engine)
             yield command
