@@ -162,7 +162,7 @@ def test_a_name_that_is_taken_inside(engine: Any) -> None:
     """A container with the privilege may make interfaces of its own."""
     sandbox = engine.networks.new_sandbox()
     engine.sandboxes.append(sandbox)
-    run_inside(sandbox.netns_fd, lambda: _run("ip link add eth0 type dummy"))
+    run_inside(sandbox.netns_fd, lambda: _run("ip link add eth0 type bridge"))
     endpoint = engine.networks.connect("bridge", sandbox, EndpointRequest(container_id="c" * 64))
     assert endpoint.interface == "eth1"
     assert engine.networks.endpoints("bridge") == (endpoint,)
