@@ -222,17 +222,17 @@ class _Parser:
     def block(self) -> list[_Node]:
         """Nodes up to ``end``, ``else`` or the end of the text."""
         nodes: list[_Node] = []
-        self.closer = ""
         for literal, action in self._pieces:
             if literal:
                 nodes.append(_Text(literal))
-            if not action or action.startswith("/*"):
+            if action is None or action.startswith("/*"):
                 continue
             word, _, rest = action.partition(" ")
             if word in ("end", "else"):
                 self.closer, self._rest = word, _tokens(rest)
-                break
+                return nodes
             nodes.append(self._action(_tokens(action)))
+        self.closer = ""
         return nodes
 
     def _action(self, tokens: list[Token]) -> _Node:
@@ -251,12 +251,11 @@ class _Parser:
             node.otherwise = self.block()
         if self.closer != "end":
             raise UsageError(f"template parsing error: {word} without {{{{end}}}}", 64)
-        self.closer = "end"
         return node
 
 
-def _split(text: str) -> Iterator[tuple[str, str]]:
-    """Pairs of literal text and the action after it (empty after the last)."""
+def _split(text: str) -> Iterator[tuple[str, str | None]]:
+    """Pairs of literal text and the action after it (None after the last)."""
     at, trim = 0, False
     for found in _ACTION.finditer(text):
         literal = text[at : found.start()]
@@ -266,7 +265,7 @@ def _split(text: str) -> Iterator[tuple[str, str]]:
     rest = text[at:]
     if "{{" in rest:
         raise UsageError("template parsing error: unclosed action", 64)
-    yield (rest.lstrip() if trim else rest), ""
+    yield (rest.lstrip() if trim else rest), None
 
 
 def _tokens(text: str) -> list[Token]:
