@@ -207,9 +207,10 @@ class _LayerPacking:
         parent_hidden = node.path.rpartition("/")[0] in self._hidden
         below = open_below(self._lower, node.path) if self._lower is not None else None
         try:
-            if below is not None and _same_attributes(node, below):
+            unchanged = below is not None and _same_attributes(node, below)
+            if unchanged or node.path in self._exclude:
                 self._pending.append((node.path, header))
-            elif not (node.path in self._exclude and _is_empty_directory(node)):
+            else:
                 yield from self._flush()
                 yield header
             if parent_hidden or node.has_xattr(OPAQUE) == b"y":
@@ -273,14 +274,6 @@ def _same_attributes(node: Node, below: int) -> bool:
 
 def _is_empty_file(node: Node) -> bool:
     return node.is_file and node.status.st_size == 0
-
-
-def _is_empty_directory(node: Node) -> bool:
-    fd = node.open()
-    try:
-        return not os.listdir(fd)
-    finally:
-        os.close(fd)
 
 
 def _whiteout(path: str) -> bytes:
