@@ -106,7 +106,7 @@ class RunStep(msgspec.Struct, frozen=True, kw_only=True):
     """One RUN: a container whose root is the active snapshot ``snapshot``, mounted writable.
 
     ``config`` holds args (``cmd``, never a shell string), the complete environment (proxy
-    variables included), user, working directory (which exists) and hostname. ``host`` holds
+    variables included), user, working directory (made if it is missing) and hostname. ``host`` has
     network mode, limits, ``extra_hosts``, ``shm_size``, ulimits and ``mounts`` (binds of absolute
     host paths and tmpfs only; ``target`` may be missing in the image). With ``host_ca`` the
     runner makes the host's CA bundle and its variables visible, read-only.

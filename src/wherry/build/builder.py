@@ -33,12 +33,12 @@ from wherry.build.scope import EPOCH_ARG, BuildArgs, platform_args, unused
 from wherry.build.solver import SNAPSHOT_PREFIX, Solver
 from wherry.build.stages import plan_build
 from wherry.build.state import State, parse_epoch
-from wherry.errors import Conflict, InternalError, NotFound, ResourceExhausted
+from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, ResourceExhausted
 from wherry.fs.remove import remove_tree
 from wherry.model.image import Platform
 from wherry.model.reference import Reference
 from wherry.snapshot.api import Snapshotter
-from wherry.store.api import Images
+from wherry.store.api import Image, Images
 from wherry.store.database import Database
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -152,7 +152,7 @@ class Builder:
         warnings: tuple[str, ...],
         progress: Progress,
     ) -> BuildResult:
-        image = self._tools.images.add(state.config_json, state.layers, references=references)
+        image = self._named(state, references)
         events: list[Event] = [BuildDone(image.id)]
         events += [BuildTagged(reference.familiar) for reference in references]
         for event in events:
@@ -162,6 +162,17 @@ class Builder:
             tags=tuple(reference.familiar for reference in references),
             warnings=warnings,
         )
+
+    def _named(self, state: State, references: tuple[Reference, ...]) -> Image:
+        """Record the image; one to which nothing was done only gets more names."""
+        images = self._tools.images
+        if state.is_empty:
+            raise InvalidArgument("No image was generated. Is your Dockerfile empty?")
+        if not state.base:
+            return images.add(state.config_json, state.layers, references=references)
+        for reference in references:
+            images.tag(state.base, reference)
+        return images.get(state.base)
 
     def prune(self) -> Pruned:
         """Forget all cached steps and remove cache mounts that no build uses.

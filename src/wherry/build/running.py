@@ -25,7 +25,6 @@ from wherry.build.instructions import Run
 from wherry.build.lines import parse_heredoc
 from wherry.build.mounts import SCRIPT_DIRECTORY, MountSources, prepare, script_mount
 from wherry.build.scope import (
-    DEFAULT_PATH,
     EPOCH_ARG,
     PROXY_ARGS,
     BuildArgs,
@@ -141,7 +140,7 @@ class RunExecutor:
     ) -> ContainerConfig:
         config = state.config
         env = (
-            {"PATH": DEFAULT_PATH, EPOCH_ARG: str(state.epoch)}
+            {EPOCH_ARG: str(state.epoch)}
             | self._build_args.run_proxies()
             | run_arguments(state.args, config)
             | env_dict(config)

@@ -85,7 +85,7 @@ class Solver:
         if not triggers:
             return state
         config = replace(state.config, on_build=None)
-        state = replace(state, image=replace(state.image, config=config))
+        state = replace(state, image=replace(state.image, config=config), base=None)
         self._job.progress(TriggersStarted(len(triggers)))
         for text in triggers:
             self._job.check()

@@ -13,7 +13,7 @@ from functools import cached_property
 import msgspec
 from msgspec.structs import replace
 
-from wherry.build.scope import Args
+from wherry.build.scope import DEFAULT_PATH, Args, env_dict
 from wherry.errors import InvalidArgument
 from wherry.model.digest import Digest, digest_of
 from wherry.model.image import ExecConfig, History, ImageConfig, Platform, RootFs
@@ -27,11 +27,16 @@ _LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The image after a step. ``epoch`` is in seconds since 1970."""
+    """The image after a step. ``epoch`` is in seconds since 1970.
+
+    ``base`` is the image itself, on this machine, as long as nothing has been done to it; None
+    after that, and for a tree that is still empty.
+    """
 
     image: ImageConfig
     layers: tuple[LayerRecord, ...]
     epoch: int
+    base: Digest | None = None
     args: Args = {}
     cmd_set: bool = False
 
@@ -42,7 +47,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def id(self) -> Digest:
         """The id of the image, if the build ended here."""
-        return digest_of(self.config_json)
+        return self.base or digest_of(self.config_json)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing has been done, on nothing."""
+        return not self.base and not self.image.history
 
     @property
     def chain_id(self) -> Digest | None:
@@ -72,7 +82,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             history=(*self.image.history, entry),
             created=entry.created,
         )
-        return replace(self, image=image, layers=layers)
+        return replace(self, image=image, layers=layers, base=None)
 
 
 def from_scratch(platform: Platform, epoch: int | None) -> State:
@@ -82,6 +92,7 @@ def from_scratch(platform: Platform, epoch: int | None) -> State:
         os=platform.os,
         variant=platform.variant,
         rootfs=RootFs(),
+        config=_with_path(ExecConfig()),
     )
     return State(image=image, layers=(), epoch=_EARLIEST if epoch is None else epoch)
 
@@ -90,8 +101,9 @@ def from_image(image: Image, epoch: int | None) -> State:
     """A base image; its own time is the epoch unless the request gives one."""
     created = _seconds(image.config.created)
     return State(
-        image=image.config,
+        image=replace(image.config, config=_with_path(image.config.config)),
         layers=image.layers,
+        base=image.id,
         epoch=max(created, _EARLIEST) if epoch is None else epoch,
     )
 
@@ -108,6 +120,13 @@ def parse_epoch(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit()) or int(text) > _LATEST:
         raise InvalidArgument(f"invalid SOURCE_DATE_EPOCH: {text}: want seconds since 1970")
     return int(text)
+
+
+def _with_path(config: ExecConfig) -> ExecConfig:
+    """Images have a PATH, so that ``ENV PATH=$PATH:/x`` adds to it."""
+    if "PATH" in env_dict(config):
+        return config
+    return replace(config, env=(*(config.env or ()), f"PATH={DEFAULT_PATH}"))
 
 
 def _seconds(rfc3339: str) -> int:
