@@ -27,7 +27,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     lacks: frozenset[str] = frozenset()
 
 
-# The limit, and the file that a group has if the kernel offers it: version 1, version 2.
+# The limit, and the file that tells that the kernel offers it: in the root of version 1, in a group
+# of version 2.
 LIMITS = {
     "memory": ("memory/memory.limit_in_bytes", "memory.max"),
     "swap": ("memory/memory.memsw.limit_in_bytes", "memory.swap.max"),
@@ -39,7 +40,7 @@ LIMITS = {
     "cpu cfs": ("cpu/cpu.cfs_quota_us", "cpu.max"),
     "cpu realtime": ("cpu/cpu.rt_runtime_us", ""),
     "cpuset": ("cpuset/cpuset.cpus", "cpuset.cpus"),
-    "pids": ("pids/pids.max", "pids.max"),
+    "pids": ("pids/cgroup.procs", "pids.max"),
     "blkio weight": ("blkio/blkio.weight", "io.weight"),
     "blkio weight device": ("blkio/blkio.weight_device", "io.weight"),
     "blkio throttle": ("blkio/blkio.throttle.read_bps_device", "io.max"),
