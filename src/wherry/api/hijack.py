@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from wherry.api.context import Context
@@ -33,7 +33,7 @@ def greeting(context: Context, request: Request, *, tty: bool) -> bytes:
 async def relay_stream(
     context: Context,
     request: Request,
-    engine: socket.socket,
+    engine: Callable[[], Awaitable[socket.socket]],
     *,
     tty: bool,
     stdin: bool,
@@ -56,7 +56,7 @@ async def relay_stream(
 async def relay_websocket(
     context: Context,
     request: Request,
-    engine: socket.socket,
+    engine: Callable[[], Awaitable[socket.socket]],
     *,
     tty: bool,
     stdin: bool,

@@ -34,10 +34,13 @@ class _Bridge:
     async def __call__(self, request: Request) -> Answer:
         self.relay = Relay(self._watch, **self._options)
         try:
-            await self.relay.run(request.wire, _GREETING, self._near)
+            await self.relay.run(request.wire, _GREETING, self._open)
         finally:
             self.ended.set()
         return None
+
+    async def _open(self) -> socket.socket:
+        return self._near
 
     def close(self) -> None:
         self._watch.close()
@@ -198,6 +201,18 @@ def test_stopping_the_server_ends_relays(bridged: Any, wire: Any) -> None:
     running.on_loop(running.halt)
     assert wire.read_all(client) == b""
     assert bridge.ended.wait(10)
+
+
+def test_the_head_is_read_alone_even_if_output_is_there_already(serve: Any) -> None:
+    """Clients that read the head through a buffer would lose what comes with it."""
+    bridge = _Bridge()
+    bridge.far.sendall(b"output")
+    client = serve(lambda: bridge).connect()
+    client.sendall(_ATTACH)
+    assert client.recv(65536) == _GREETING
+    assert client.recv(65536) == b"output"
+    client.close()
+    bridge.far.close()
 
 
 @pytest.mark.parametrize(

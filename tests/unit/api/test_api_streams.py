@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from wherry.api.frames import frame
@@ -21,7 +22,7 @@ from wherry.build.api import (
     StepOutput,
     StepStarted,
 )
-from wherry.engine.records import Event, ExecOptions, WaitResult
+from wherry.engine.records import Event, ExecOptions, State, WaitResult
 from wherry.errors import Conflict
 from wherry.model.container import ContainerConfig
 from wherry.model.digest import Digest
@@ -155,6 +156,13 @@ def test_websocket_attach(api: Any, engine: Any, wire: Any) -> None:
     assert wire.read_all(sock) == b"\x88\x02\x03\xe8"
 
 
+@pytest.fixture
+def up(engine: Any) -> None:
+    """A container that runs."""
+    engine.containers.add(state=State(status="running"))
+
+
+@pytest.mark.usefixtures("up")
 def test_exec_from_create_to_exit_code(api: Any, engine: Any, wire: Any) -> None:
     body = {"Cmd": ["cat"], "AttachStdin": True, "AttachStdout": True, "Env": None, "User": "1"}
     status, made, _ = api.call("POST", "/containers/c1/exec", body)
@@ -167,6 +175,7 @@ def test_exec_from_create_to_exit_code(api: Any, engine: Any, wire: Any) -> None
         f"Content-Length: {len(payload)}\n\n{payload}early ",
     )
     assert head.startswith(b"HTTP/1.1 101 UPGRADED\r\n")
+    api.running.until(lambda: engine.execs.stream is not None)
     assert engine.execs.started == [(made["Id"], False, (24, 80))]
     sock.sendall(b"and late")
     sock.shutdown(socket.SHUT_WR)
@@ -185,6 +194,7 @@ def test_exec_from_create_to_exit_code(api: Any, engine: Any, wire: Any) -> None
     assert found["ProcessConfig"]["user"] == "1"
 
 
+@pytest.mark.usefixtures("up")
 def test_exec_detached_and_its_errors(api: Any, engine: Any) -> None:
     made = api.call("POST", "/containers/c1/exec", {"Cmd": "date"})[1]
     assert engine.execs.get(made["Id"]).options.cmd == ("date",)
@@ -192,14 +202,16 @@ def test_exec_detached_and_its_errors(api: Any, engine: Any) -> None:
     assert api.call("POST", start, {"Detach": True})[:2] == (200, b"")
     assert api.call("POST", f"/exec/{made['Id']}/resize?h=2&w=3")[0] == 200
     assert engine.execs.sizes == [(made["Id"], 2, 3)]
-    engine.execs.failure = Conflict("has run already")
-    assert api.call("POST", start, {"Detach": False}, Upgrade="tcp")[0] == 409
     engine.execs.failure = CommandNotFound("no")
     assert api.call("POST", start, {"Detach": True})[0] == 400
+    over = msgspec.structs.replace(engine.execs.get(made["Id"]), exit_code=1)
+    engine.execs.records[made["Id"]] = over
+    assert api.call("POST", start, {"Detach": False}, Upgrade="tcp")[0] == 409
     assert api.call("POST", "/exec/nosuch/start", {})[0] == 404
     assert api.call("POST", "/containers/c1/exec", {"Cmd": []})[0] == 400
 
 
+@pytest.mark.usefixtures("up")
 def test_an_exec_that_cannot_run_says_so_on_its_stream(api: Any, engine: Any, wire: Any) -> None:
     exec_id = engine.execs.create("c1", ExecOptions(cmd=("nosuch",), attach_stdout=True))
     engine.execs.failure = CommandNotFound('exec: "nosuch": executable file not found in $PATH')

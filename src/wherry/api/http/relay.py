@@ -10,8 +10,11 @@ the transport on the other side stops reading. There is no task and no thread fo
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
-from collections.abc import Callable
+import sys
+import termios
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from wherry.api.http.hangup import HangupWatch, hung_up
@@ -19,6 +22,8 @@ from wherry.api.http.message import Wire
 
 _BUFFER = 128 * 1024  # bytes in each direction
 _SETTLE = 3.0  # seconds for ``settled``
+_TAKEN_TRIES = 200
+_TAKEN_PAUSE = 0.0005  # seconds
 _LINGER = 10.0  # seconds for a client to close after the engine's end
 
 
@@ -60,6 +65,25 @@ class Plain:
 
     def farewell(self) -> bytes:
         return b""
+
+
+async def _until_taken(transport: asyncio.Transport) -> None:
+    """Wait until a client on a Unix socket has read what was sent, for a moment at most.
+
+    Some clients (those on Python's http.client) read the head of the answer through a buffer and
+    lose what came together with it. unix(7): SIOCOUTQ counts what the peer has not read yet.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family != socket.AF_UNIX:
+        return
+    for _ in range(_TAKEN_TRIES):
+        if transport.is_closing() or not _unread(sock):
+            return
+        await asyncio.sleep(_TAKEN_PAUSE)
+
+
+def _unread(sock: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 Input = Callable[[bytes], tuple[bytes, bool]]
@@ -120,6 +144,10 @@ class _Client(_End):
 
 
 class _Engine(_End):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.hold(True)  # until the client is ready
+
     def data_received(self, data: bytes) -> None:
         self.relay.from_engine(data)
 
@@ -162,31 +190,40 @@ class Relay:
         self._timer: asyncio.TimerHandle | None = None
         self.detached = False
 
-    async def run(self, wire: Wire, greeting: bytes, engine: socket.socket) -> None:
-        """Send ``greeting`` to the client and relay until the engine's stream or the client
-        ends. Owns ``engine``."""
+    async def run(
+        self, wire: Wire, greeting: bytes, engine: Callable[[], Awaitable[socket.socket]]
+    ) -> None:
+        """Send ``greeting`` to the client, then ask for the engine's stream, which is owned from
+        then on, and relay until it or the client ends."""
         try:
-            await self._connect(wire, greeting, engine)
+            rest = self._greet(wire, greeting)
+            await self._connect(await engine())
+            await _until_taken(wire.transport)
+            if rest:
+                self.from_client(rest)
+            self._client.hold(False)
+            self._engine.hold(False)
             await self._done
         finally:
-            if self._engine.transport is None:
-                engine.close()
             self.close()
 
-    async def _connect(self, wire: Wire, greeting: bytes, engine: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        engine.setblocking(False)
+    def _greet(self, wire: Wire, greeting: bytes) -> bytes:
         self._client.connection_made(wire.transport)
         wire.transport.pause_reading()
         wire.transport.write(greeting)
-        rest = wire.take_over(self._client)
-        if engine.family == socket.AF_UNIX:
-            await loop.create_unix_connection(lambda: self._engine, sock=engine)
-        else:
-            await loop.create_connection(lambda: self._engine, sock=engine)
-        if rest:
-            self.from_client(rest)
-        self._client.hold(False)
+        return wire.take_over(self._client)
+
+    async def _connect(self, engine: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        engine.setblocking(False)
+        try:
+            if engine.family == socket.AF_UNIX:
+                await loop.create_unix_connection(lambda: self._engine, sock=engine)
+            else:
+                await loop.create_connection(lambda: self._engine, sock=engine)
+        finally:
+            if self._engine.transport is None:
+                engine.close()
 
     # --- from the client -----------------------------------------------------------------------
 

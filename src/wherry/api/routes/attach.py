@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from functools import partial
 
 from wherry.api.context import Context, Route
 from wherry.api.detach import parse_keys
@@ -59,6 +60,10 @@ async def _live(context: Context, asked: _Asked) -> socket.socket:
     )
 
 
+async def _ready(stream: socket.socket) -> socket.socket:
+    return stream
+
+
 async def attach(context: Context, request: Request, ref: str) -> Answer:
     asked = _asked(context, request, ref)
     live = await _live(context, asked)
@@ -73,7 +78,7 @@ async def attach(context: Context, request: Request, ref: str) -> Answer:
     await relay_stream(
         context,
         request,
-        live,
+        partial(_ready, live),
         tty=asked.container.config.tty,
         stdin=asked.stdin,
         detach_keys=asked.detach_keys,
@@ -90,7 +95,7 @@ async def attach_websocket(context: Context, request: Request, ref: str) -> Answ
     await relay_websocket(
         context,
         request,
-        live,
+        partial(_ready, live),
         tty=asked.container.config.tty,
         stdin=asked.stdin,
         detach_keys=asked.detach_keys,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -17,8 +18,7 @@ from wherry.api.params import json_body, shaped
 from wherry.api.routes.lifecycle import terminal_size
 from wherry.api.wire import containers as wire
 from wherry.engine.records import Exec, ExecOptions
-from wherry.errors import WherryError
-from wherry.runtime.api import CommandNotExecutable, CommandNotFound
+from wherry.errors import Conflict, WherryError
 
 
 class _ExecConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -61,19 +61,15 @@ async def start(context: Context, request: Request, exec_id: str) -> Answer:
         detach=asked.detach,
         console_size=asked.console_size or record.options.console_size,
     )
+    _check_startable(context, record)
     if asked.detach:
         await context.quick(begin)
         return context.empty(200)
-    try:
-        stream = await context.quick(begin)
-    except (CommandNotFound, CommandNotExecutable) as error:
-        stream = _told_on_the_stream(record, error)
-    if stream is None:
-        return context.empty(200)
+    # Clients wait for the head before they read: it goes out before the process writes anything.
     await relay_stream(
         context,
         request,
-        stream,
+        partial(_stream, context, record, begin),
         tty=record.options.tty,
         stdin=record.options.attach_stdin,
         detach_keys=record.options.detach_keys,
@@ -82,13 +78,31 @@ async def start(context: Context, request: Request, exec_id: str) -> Answer:
     return None
 
 
-def _told_on_the_stream(record: Exec, error: WherryError) -> socket.socket:
-    """Docker tells a command that cannot be run as output, and by the exit code: clients that
-    asked for an upgrade take no other answer."""
+def _check_startable(context: Context, record: Exec) -> None:
+    """What can be said with a status, before the stream begins."""
+    if record.running or record.exit_code is not None:
+        raise Conflict(f"Error: Exec command {record.id} has already run")
+    container = context.engine.containers.get(record.container_id)
+    if not container.state.running:
+        raise Conflict(f"Container {container.id} is not running")
+
+
+async def _stream(
+    context: Context, record: Exec, begin: Callable[[], socket.socket | None]
+) -> socket.socket:
+    """The stream of the exec once it has started, or one that says why it could not."""
+    try:
+        stream = await context.quick(begin)
+    except WherryError as error:
+        return _saying(f"{error}\r\n".encode(), tty=record.options.tty)
+    return stream if stream is not None else _saying(b"", tty=True)
+
+
+def _saying(text: bytes, *, tty: bool) -> socket.socket:
+    """Docker tells a command that cannot be run as output, and by the exit code."""
     ours, theirs = socket.socketpair()
     with ours:
-        text = f"{error}\r\n".encode()
-        ours.sendall(text if record.options.tty else frame("stdout", text))
+        ours.sendall(text if tty else frame("stdout", text))
     return theirs
 
 
