@@ -163,6 +163,11 @@ def _interfaces(names: set[str]) -> Iterator[str]:
             yield f"interface {name}"
 
 
+# What an engine's launcher keeps ready for the next start. They end with their launcher, which is
+# counted.
+_SPARES = frozenset({"wherry-monitor (waiting)", "wherry-starter"})
+
+
 def _processes(names: set[str]) -> Iterator[str]:
     table = {pid: _parent(pid) for pid in _pids()}
     ours = {os.getpid()} | {pid for pid in table if _is_marked(pid, names)}
@@ -170,7 +175,8 @@ def _processes(names: set[str]) -> Iterator[str]:
         ours |= more
     for pid in sorted(ours - {os.getpid()}):
         command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
-        if command:  # empty: a zombie that its parent has not reaped, or gone by now
+        # Empty: a zombie that its parent has not reaped, or gone by now.
+        if command and command not in _SPARES:
             yield f"process {pid}: {command}"
 
 

@@ -130,9 +130,7 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
 
 def _launcher(settings: EngineSettings, host: _Host, table: ContainerTable) -> Launcher:
     gateway = host.networks.get("bridge").subnets[0].gateway
-    bundles = BundleMaker(
-        settings, host.cgroups, host.snapshots, NameFileWriter(settings, gateway), table
-    )
+    bundles = BundleMaker(settings, host.snapshots, NameFileWriter(settings, gateway), table)
     networking = Networking(host.networks, table)
     return Launcher(settings, host.runtime, host.cgroups, host.snapshots, networking, bundles)
 

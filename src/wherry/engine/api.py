@@ -30,7 +30,7 @@ from wherry.engine.records import (
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
 from wherry.model.image import History
 from wherry.network.api import Networks
-from wherry.runtime.logs import LogReader
+from wherry.runtime.logs.reader import LogReader
 from wherry.store.api import Image, Images
 from wherry.volume.api import Volumes
 
@@ -121,7 +121,7 @@ class ContainerApi(Protocol):
         ...
 
     def logs(self, ref: str) -> LogReader:
-        """A new reader of the log; the caller closes it. NotSupported for driver none."""
+        """A reader of the log. NotSupported for the driver ``none``."""
         ...
 
     def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:

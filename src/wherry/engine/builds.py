@@ -176,11 +176,10 @@ class Builds:
         cancelled: Cancel,
     ) -> BuildResult:
         """Build an image from a tar stream of its context. Takes long."""
-        proxies = self._settings.proxy_env | request.proxy_env
+        host_ca = request.host_ca or self._settings.host_ca
+        proxies = self._settings.proxy_env if host_ca else {}
         request = msgspec.structs.replace(
-            request,
-            host_ca=request.host_ca or self._settings.host_ca,
-            proxy_env=proxies,
+            request, host_ca=host_ca, proxy_env={**proxies, **request.proxy_env}
         )
         result = self._builder.build(request, context, progress, cancelled)
         for tag in result.tags:

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from wherry.errors import NotFound
 from wherry.fs.root import Root
 from wherry.snapshot.api import Snapshotter
 
@@ -62,7 +61,7 @@ def _old_status(base: Root | None, path: str) -> os.stat_result | None:
         return None
     try:
         return base.stat(path, follow=False)
-    except NotFound:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -13,7 +13,7 @@ from wherry.engine.api import NO_FILTERS, ContainerSize, Created, Filters, Prune
 from wherry.engine.changes import list_changes
 from wherry.engine.creation import Creator
 from wherry.engine.events import Events
-from wherry.engine.launch import Launcher
+from wherry.engine.launch import Launcher, log_settings
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.listing import PRUNE_FILTERS, list_containers, prunable
 from wherry.engine.records import Container, WaitResult
@@ -21,9 +21,9 @@ from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry, PendingAttach
 from wherry.engine.top import process_table
 from wherry.engine.waiting import Condition
-from wherry.errors import Conflict, InvalidArgument, NotFound, NotModified, NotSupported
+from wherry.errors import Conflict, InvalidArgument, NotFound, NotModified
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
-from wherry.runtime.logs import LogReader, open_log
+from wherry.runtime.logs.reader import LogReader
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Images
 from wherry.volume.api import Volumes
@@ -85,10 +85,7 @@ class Containers:
         return list_changes(self._snapshots, record.id, record.created_mountpoints)
 
     def logs(self, ref: str) -> LogReader:
-        record = self.get(ref)
-        if record.log_driver == "none":
-            raise NotSupported("configured logging driver does not support reading")
-        return open_log(record.log_driver, record.log_path)
+        return LogReader(log_settings(self.get(ref)))
 
     # --- life ------------------------------------------------------------------------------
 

@@ -8,8 +8,6 @@ configuration, nor its history, nor a layer says anything of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 BUNDLE_IN_CONTAINER = "/run/wherry/host-ca.crt"
 VARIABLES = (
     "SSL_CERT_FILE",
@@ -20,6 +18,6 @@ VARIABLES = (
 )
 
 
-def ca_environment(present: Mapping[str, str]) -> dict[str, str]:
-    """The variables to add; those that the container sets itself stay as they are."""
-    return {name: BUNDLE_IN_CONTAINER for name in VARIABLES if name not in present}
+def ca_environment() -> dict[str, str]:
+    """The variables to add; those that the container sets itself win over them."""
+    return dict.fromkeys(VARIABLES, BUNDLE_IN_CONTAINER)

@@ -126,7 +126,6 @@ class Launcher:
 
     def forget(self, container_id: str) -> None:
         """Drop what is remembered of a container that is removed."""
-        self._bundles.forget(container_id)
         shutil.rmtree(self._settings.runtime_dir(container_id), ignore_errors=True)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from wherry.engine.networking import Connection
 from wherry.engine.records import Container
 from wherry.engine.settings import EngineSettings
+from wherry.engine.spec import NameFiles
 from wherry.network.names import (
     HOST_RESOLV_CONF,
     UPSTREAM_RESOLV_CONF,
@@ -26,15 +26,6 @@ from wherry.network.names import (
 _READ_LIMIT = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class NameFiles:
-    """Paths on the host."""
-
-    hosts: str
-    hostname: str
-    resolv_conf: str
-
-
 class NameFileWriter:
     def __init__(self, settings: EngineSettings, host_gateway: str) -> None:
         """``host_gateway``: the default bridge's address, for ``--add-host x:host-gateway``."""
@@ -44,7 +35,11 @@ class NameFileWriter:
     def write(self, record: Container, connection: Connection) -> NameFiles:
         """Write the three files of one start."""
         directory = self._settings.container_dir(record.id)
-        files = NameFiles(*(os.path.join(directory, name) for name in _NAMES))
+        files = NameFiles(
+            hosts=os.path.join(directory, "hosts"),
+            hostname=os.path.join(directory, "hostname"),
+            resolv_conf=os.path.join(directory, "resolv.conf"),
+        )
         own = connection.sandbox is not None
         _write(files.hostname, hostname_file(record.hostname))
         _write(files.resolv_conf, self._resolv_conf(record, own))
@@ -76,9 +71,6 @@ class NameFileWriter:
         return container_resolv_conf(
             _read(HOST_RESOLV_CONF), upstream=_read(UPSTREAM_RESOLV_CONF), asked=asked
         ).text
-
-
-_NAMES = ("hosts", "hostname", "resolv.conf")
 
 
 def _first(own: Iterable[str] | None, default: tuple[str, ...]) -> tuple[str, ...] | None:

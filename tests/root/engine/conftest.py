@@ -45,7 +45,8 @@ class TestEngine:
 
     def run(self, *cmd: str, stdin: bytes | None = None, **options: Any) -> Outcome:
         """Create, attach, start, wait, remove."""
-        container = self.create(*cmd, open_stdin=stdin is not None, **options)
+        interactive = stdin is not None
+        container = self.create(*cmd, open_stdin=interactive, stdin_once=interactive, **options)
         containers = self.engine.containers
         try:
             stream = containers.attach(container, stdin=True, stdout=True, stderr=True)

@@ -30,7 +30,6 @@ def test_standard_input_is_closed_when_the_client_closes_it(engine: Any) -> None
 
 
 def test_a_signal_is_128_more(engine: Any) -> None:
-    assert engine.run("sh", "-c", "kill -9 $$; sleep 60").code in (0, 137)
     container = engine.create("sleep", "600")
     api = engine.engine.containers
     api.start(container)
@@ -92,11 +91,7 @@ def test_logs_are_kept_and_read_again(engine: Any) -> None:
         exited = api.wait(container, "next-exit")
         api.start(container)
         exited.result(20)
-        reader = api.logs(container)
-        try:
-            records = list(reader.read())
-        finally:
-            reader.close()
+        records = list(api.logs(container).read())
         assert [(r.stream, bytes(r.data)) for r in records if r.stream == 1] == [
             (1, b"one\n"),
             (1, b"three"),
@@ -179,8 +174,7 @@ def test_on_failure_restarts_so_many_times(engine: Any) -> None:
     assert api.wait(container, "not-running").result(30).exit_code == 5
     record = api.get(container)
     assert record.restart_count == 2
-    with api.logs(container) as reader:
-        assert len(list(reader.read())) == 3
+    assert len(list(api.logs(container).read())) == 3
     api.remove(container)
 
 

@@ -1,0 +1,138 @@
+"""The bundle of one start: ``config.json`` of the runtime specification and what it refers to."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from wherry.engine.hostca import BUNDLE_IN_CONTAINER, ca_environment
+from wherry.engine.name_files import NameFileWriter
+from wherry.engine.networking import Connection
+from wherry.engine.records import Container
+from wherry.engine.settings import EngineSettings
+from wherry.engine.spec import (
+    HostFacts,
+    Joined,
+    ResolvedUser,
+    SpecInputs,
+    build_spec,
+    host_facts,
+    resolve_devices,
+    resolve_user,
+)
+from wherry.engine.table import ContainerTable
+from wherry.errors import Conflict, NotSupported
+from wherry.model.digest import Digest
+from wherry.model.runtime_spec import Mount
+from wherry.snapshot.api import Snapshotter
+
+_USERS_KEPT = 512
+
+UserKey = tuple[Digest, str, tuple[str, ...]]
+
+
+class BundleMaker:
+    """Writes bundles. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        snapshots: Snapshotter,
+        files: NameFileWriter,
+        table: ContainerTable,
+    ) -> None:
+        self._settings = settings
+        self._snapshots = snapshots
+        self._files = files
+        self._table = table
+        self._facts: HostFacts = host_facts()
+        self._users: dict[UserKey, ResolvedUser] = {}
+
+    def write(self, record: Container, connection: Connection, snapshot: str) -> str:
+        """Make the bundle's directory and return its path."""
+        bundle = os.path.join(self._settings.runtime_dir(record.id), "bundle")
+        root = os.path.join(bundle, "rootfs")
+        os.makedirs(root, mode=0o755)
+        spec = build_spec(self._inputs(record, connection, snapshot, root))
+        with open(os.path.join(bundle, "config.json"), "xb") as file:
+            file.write(msgspec.json.encode(spec))
+        return bundle
+
+    def _inputs(
+        self, record: Container, connection: Connection, snapshot: str, root: str
+    ) -> SpecInputs:
+        parent = record.host.cgroup_parent or self._settings.cgroup_root
+        return SpecInputs(
+            container_id=record.id,
+            config=record.config,
+            host=record.host,
+            facts=self._facts,
+            root_path=root,
+            cgroup_path=os.path.join(parent, record.id),
+            user=self._user(record, snapshot),
+            devices=resolve_devices(record.host),
+            hostname=record.hostname,
+            name_files=self._files.write(record, connection),
+            mounts=record.mounts,
+            extra_mounts=self._extra_mounts(record),
+            extra_env=self._extra_env(record),
+            joined=self._joined(record),
+            use_init=bool(record.host.init),
+        )
+
+    def _user(self, record: Container, snapshot: str) -> ResolvedUser:
+        """Look the user up in the container's own files.
+
+        The first start of a container sees the image's files as they are, so that the answer for
+        an image is kept; later starts see what the container made of them. Something mounted over
+        /etc makes no difference, as with Docker.
+        """
+        groups = record.host.group_add or ()
+        if record.state.started_ns or snapshot != record.id:
+            return self._resolve(snapshot, record.config.user, groups)
+        key = (record.image_id, record.config.user, groups)
+        user = self._users.get(key)
+        if user is None:
+            user = self._resolve(snapshot, record.config.user, groups)
+            if len(self._users) >= _USERS_KEPT:
+                self._users.clear()
+            self._users[key] = user
+        return user
+
+    def _resolve(self, snapshot: str, user: str, groups: tuple[str, ...]) -> ResolvedUser:
+        root = self._snapshots.open_root(snapshot)
+        try:
+            return resolve_user(root, user, groups)
+        finally:
+            os.close(root)
+
+    def _extra_mounts(self, record: Container) -> tuple[Mount, ...]:
+        bundle = self._settings.host_ca_bundle
+        if not (record.host_ca and bundle):
+            return ()
+        options = ("bind", "ro", "nosuid", "nodev", "noexec", "rprivate")
+        return (
+            Mount(destination=BUNDLE_IN_CONTAINER, type="bind", source=bundle, options=options),
+        )
+
+    def _extra_env(self, record: Container) -> tuple[str, ...]:
+        if not record.host_ca:
+            return ()
+        env = dict(self._settings.proxy_env)
+        if self._settings.host_ca_bundle:
+            env |= ca_environment()
+        return tuple(f"{name}={value}" for name, value in env.items())
+
+    def _joined(self, record: Container) -> Joined:
+        host = record.host
+        if host.ipc_mode.startswith("container:"):
+            raise NotSupported("IpcMode container: is not supported")
+        if not host.pid_mode.startswith("container:"):
+            return Joined()
+        other = self._table.find(host.pid_mode.removeprefix("container:")).record
+        if not other.state.pid:
+            raise Conflict(
+                f"cannot join the PID namespace of a non running container: {other.name}"
+            )
+        return Joined(pid=f"/proc/{other.state.pid}/ns/pid")
