@@ -77,6 +77,10 @@ def test_nothing_is_said_of_an_ordinary_container() -> None:
         ({"security_opt": ("foo",)}, 'invalid --security-opt 1: "foo"'),
         ({"security_opt": ("foo=bar",)}, 'invalid --security-opt 2: "foo=bar"'),
         ({"security_opt": ("seccomp={",)}, "Decoding seccomp profile failed"),
+        (
+            {"security_opt": ('seccomp={"defaultAction":"SCMP_ACT_FOO"}',)},
+            "unknown action 'SCMP_ACT_FOO'",
+        ),
         ({"security_opt": ("no-new-privileges=maybe",)}, "invalid --security-opt 2"),
         ({"pid_mode": "x"}, "invalid PID mode: x"),
         ({"pid_mode": "container:"}, "invalid PID mode"),
@@ -129,6 +133,7 @@ def test_what_makes_no_sense(fields: dict[str, Any], message: str) -> None:
             r'could not select device driver "" with capabilities: \[\[gpu\]\]',
         ),
         ({"storage_opt": {"size": "1G"}}, "--storage-opt size is not supported"),
+        ({"security_opt": ('seccomp={"defaultAction":"SCMP_ACT_NOTIFY"}',)}, "SCMP_ACT_NOTIFY"),
         ({"security_opt": ("apparmor=x",)}, "AppArmor is not enabled"),
         ({"security_opt": ("label=type:x",)}, "SELinux labels are not supported"),
     ],

@@ -14,6 +14,8 @@ from wherry.engine.spec.security import apparmor_profile, parse_options, seccomp
 from wherry.engine.spec.sysctls import check_sysctls
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import ContainerConfig, HostConfig
+from wherry.model.runtime_spec import LinuxSeccomp
+from wherry.runtime.seccomp import compile_filter, filter_flags
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*")
 _MAX_HOSTNAME = 63
@@ -119,11 +121,23 @@ def _check_security(host: HostConfig, facts: HostFacts) -> None:
     normalised(host.cap_drop or (), "CapDrop")
     options = parse_options(host.security_opt or ())
     apparmor_profile(options, facts)
-    if seccomp_filter(options, host, (), facts) and not facts.seccomp:
+    profile = seccomp_filter(options, host, (), facts)
+    if profile and not facts.seccomp:
         raise NotSupported(
             "this kernel has no seccomp filters: run with --security-opt seccomp=unconfined if "
             "the container may make every system call"
         )
+    if profile and options.seccomp:
+        compile_filter(profile, facts.machine)
+        filter_flags(profile)
+        _check_listener(profile)
+
+
+def _check_listener(profile: LinuxSeccomp) -> None:
+    """Nobody would answer the notifications, so that the container would hang at the first."""
+    actions = {profile.default_action, *(rule.action for rule in profile.syscalls)}
+    if profile.listener_path or "SCMP_ACT_NOTIFY" in actions:
+        raise NotSupported("seccomp profiles with SCMP_ACT_NOTIFY or a listener are not supported")
 
 
 def _check_environment(config: ContainerConfig) -> None:
