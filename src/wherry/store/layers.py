@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 from uuid import uuid4
 
-from wherry.errors import DataCorrupt, NotFound
+from wherry.errors import DataCorrupt, NotFound, WherryError
 from wherry.fs.compress import Decompressed
+from wherry.fs.remove import empty_directory
 from wherry.fs.streams import CHUNK, Ahead, HashingStream, batched, read_all
 from wherry.fs.tar.layer import apply_layer
 from wherry.fs.tar.pack import pack_layer
@@ -172,16 +173,27 @@ class Layers:
 
     @contextmanager
     def _temporary(self, parent: Digest | None) -> Iterator[str]:
-        """An active snapshot that is gone at the end unless it was committed."""
+        """An active snapshot to be committed; after an error it is gone."""
         key = f"{TEMPORARY}{uuid4().hex}"
         self._trees.prepare(key, parent)
         try:
             yield key
-        finally:
+        except BaseException:
+            self._discard(key)
+            raise
+
+    def _discard(self, key: str) -> None:
+        """Take away what was unpacked. Its files go first and at once, for on a full disk not even
+        the database can be written to before there is room again."""
+        try:
+            fd = os.open(self._trees.changes_dir(key), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                self._trees.remove(key)
-            except NotFound:
-                pass
+                empty_directory(fd)
+            finally:
+                os.close(fd)
+            self._trees.remove(key)
+        except (OSError, WherryError):
+            pass  # the error that led here is the one to tell; the next start finds the key
 
     def _commit(self, key: str, parent: Digest | None, diff_id: Digest, size: int) -> LayerRecord:
         chain_id = chain_on(parent, diff_id)

@@ -144,7 +144,7 @@ def test_overlay_on_overlay_is_refused_with_a_reason(
 def test_deep_and_hostile_trees_are_removed(snapshots: OverlaySnapshotter, tmp_path: Path) -> None:
     snapshots.prepare("a", None)
     fd = os.open(snapshots.changes_dir("a"), os.O_RDONLY)
-    for _ in range(3000):
+    for _ in range(1000):
         os.mkdir("d" * 100, 0o000, dir_fd=fd)
         os.symlink("/", ".removed-0", dir_fd=fd)
         inner = os.open("d" * 100, os.O_RDONLY, dir_fd=fd)

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from wherry.errors import DataCorrupt, ResourceExhausted
+from wherry.model.digest import digest_of
+from wherry.model.image import OCI_LAYER_GZIP, Descriptor
+from wherry.model.reference import parse_reference
+from wherry.snapshot.overlay import OverlaySnapshotter
+from wherry.store.blobs import BlobStore
+from wherry.store.database import Database
+from wherry.store.images import ImageStore
+from wherry.sys import mount
+from wherry.testing.images import (
+    ImagesContract,
+    add,
+    config_of,
+    sha256,
+    tar_of,
+    unpack,
+)
+from wherry.testing.snapshots import keys, mounted
+
+pytestmark = pytest.mark.root
+
+
+@dataclass
+class Stores:
+    """All stores in one directory, as an engine has them."""
+
+    db: Database
+    blobs: BlobStore
+    snapshots: OverlaySnapshotter
+    images: ImageStore
+
+    @classmethod
+    def at(cls, directory: Path) -> Stores:
+        db = Database(str(directory / "wherry.db"))
+        blobs = BlobStore(str(directory / "blobs"))
+        snapshots = OverlaySnapshotter(str(directory / "snapshots"), db)
+        return cls(db, blobs, snapshots, ImageStore(db, blobs, snapshots))
+
+    def close(self) -> None:
+        self.snapshots.close()
+        self.db.close()
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    made = Stores.at(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def images(stores: Stores) -> ImageStore:
+    return stores.images
+
+
+@pytest.fixture
+def snapshots(stores: Stores) -> OverlaySnapshotter:
+    return stores.snapshots
+
+
+class TestImageStore(ImagesContract):
+    pass
+
+
+def test_everything_is_there_after_a_restart(stores: Stores, tmp_path: Path) -> None:
+    image = add(stores.images, unpack(stores.images, a="a"), names=("app",))
+    again = Stores.at(tmp_path)
+    assert again.images.get("app") == image
+    assert again.images.list() == (image,)
+    again.close()
+
+
+def test_a_pulled_layer_is_made_again_from_its_blob(stores: Stores) -> None:
+    data = tar_of(a="a")
+    compressed = gzip.compress(data)
+    digest = stores.blobs.put(compressed)
+    layer = stores.images.apply_layer(io.BytesIO(data), parent=None, expected_diff_id=None)
+    blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=len(compressed))
+    record = type(layer)(diff_id=layer.diff_id, chain_id=layer.chain_id, size=layer.size, blob=blob)
+    image = stores.images.add(config_of(record), [record])
+    assert image.layers == (record,)
+    assert b"".join(stores.images.layer_tar(record)) == data
+    stores.images.remove(image.id)
+    assert list(stores.blobs.list()) == []
+
+
+def test_a_foreign_layer_without_its_blob_cannot_be_made_again(stores: Stores) -> None:
+    layer = unpack(stores.images, a="a")  # the library's archives end in more zeros than ours
+    with pytest.raises(DataCorrupt, match="cannot be made again"):
+        list(stores.images.layer_tar(layer))
+
+
+def test_blobs_go_with_the_last_image_that_needs_them(stores: Stores) -> None:
+    layer = unpack(stores.images, a="a")
+    config = config_of(layer)
+    platform = stores.blobs.put(
+        b'{"schemaVersion":2,"config":{"digest":"%s"}}' % sha256(config).encode()
+    )
+    index = stores.blobs.put(b'{"manifests":[{"digest":"%s"}]}' % platform.encode())
+    name = parse_reference("app").with_digest(index)
+    image = stores.images.add(config, [layer], repo_digest=name)
+    other = add(stores.images, layer, author="other")
+    stray = stores.blobs.put(b"stray")
+    assert stores.images.collect_garbage() == ()
+    assert not stores.blobs.has(stray)
+    assert {index, platform, image.id, other.id} == set(stores.blobs.list())
+    stores.images.remove(image.id)
+    assert set(stores.blobs.list()) == {other.id}
+
+
+def crash_at(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpack a layer in another process that dies at a step."""
+    pid = os.fork()
+    if pid == 0:
+        stores = Stores.at(tmp_path)
+        monkeypatch.setattr(step, lambda *a, **k: os._exit(9))
+        add(stores.images, unpack(stores.images, a="a"), names=("app",))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "wherry.store.layers.apply_layer",
+        "wherry.store.layers._verify",
+        "wherry.snapshot.overlay.OverlaySnapshotter._rename",
+        "wherry.snapshot.trash.Trash.throw",
+        "wherry.store.images._check_layers",
+        "wherry.store.images.ImageStore._set_reference",
+    ],
+)
+def test_a_crash_leaves_no_half_image(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_at(step, tmp_path, monkeypatch)
+    stores = Stores.at(tmp_path)
+    assert stores.images.list() == ()
+    stores.images.collect_garbage()
+    stores.snapshots.drain()
+    assert keys(stores.snapshots) == set()
+    assert list(stores.blobs.list()) == []
+    assert set(os.listdir(tmp_path / "snapshots")) == {"0", "trash"}
+    image = add(stores.images, unpack(stores.images, a="a"), names=("app",))
+    with mounted(stores.snapshots, str(image.chain_id)) as root:
+        assert (root / "a").read_text() == "a"
+    stores.close()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of four megabytes that nobody else sees."""
+    context = mount.fsopen("tmpfs")
+    mount.fsconfig_string(context, "size", "4m")
+    mount.fsconfig_create(context)
+    fd = mount.fsmount(context)
+    os.close(context)
+    yield Path(f"/proc/self/fd/{fd}")
+    os.close(fd)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(small_disk: Path) -> None:
+    stores = Stores.at(small_disk)
+    before = disk_use(small_disk)
+    with pytest.raises(ResourceExhausted, match="cannot unpack 'b': no space left on device"):
+        unpack(stores.images, a="a" * 1_000_000, b="b" * 5_000_000)
+    with pytest.raises(ResourceExhausted, match="no space left on device"):
+        stores.blobs.put(bytes(6_000_000))
+    stores.snapshots.drain()
+    assert keys(stores.snapshots) == set()
+    assert list(stores.blobs.list()) == []
+    assert disk_use(small_disk) - before < 300_000  # what the database grew by
+    add(stores.images, unpack(stores.images, a="a" * 1_000_000), names=("fits",))
+    stores.close()
+
+
+def disk_use(directory: Path) -> int:
+    status = os.statvfs(directory)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+def test_a_thousand_images_are_listed_quickly(stores: Stores) -> None:
+    layer = unpack(stores.images, a="a")
+    for number in range(1000):
+        add(stores.images, layer, names=(f"app:{number}",), author=str(number))
+    begin = time.perf_counter()
+    assert len(stores.images.list()) == 1000
+    assert time.perf_counter() - begin < 0.5
+
+
+def test_threads_may_unpack_and_remove_at_the_same_time(stores: Stores) -> None:
+    base = unpack(stores.images, base="base")
+    keep = add(stores.images, base, names=("keep",))
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(5):
+                with stores.images.lease():
+                    shared = unpack(stores.images, base, shared=str(turn))
+                    own = unpack(stores.images, shared, own=f"{number}-{turn}")
+                    image = add(stores.images, base, shared, own)
+                stores.images.remove(image.id)
+                stores.images.collect_garbage()
+        except BaseException as error:  # noqa: BLE001  told by the test itself
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    stores.images.collect_garbage()
+    assert keys(stores.snapshots) == {base.chain_id}
+    assert stores.images.list() == (keep,)
+    assert set(stores.blobs.list()) == {keep.id}
+    assert digest_of(config_of(base)) == keep.id
