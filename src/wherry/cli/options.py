@@ -239,7 +239,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     """The known word that is most like ``word``, empty if none is."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, list(known), 1, 0.7)), "")
+    return next(iter(get_close_matches(word, list(known), 1, 0.6)), "")
 
 
 def parse(options: Iterable[Option], words: Sequence[str], *, passes_on: bool = False) -> Arguments:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json as json_module
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,11 @@ Handler = Callable[[Request], Answer]
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     api: FakeApi
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away in the middle is no news; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(cast(Any, request), client_address)
 
 
 class FakeApi:
