@@ -61,7 +61,8 @@ class Counting(io.RawIOBase):
 class Decompressed:
     """The content of a stream that may be compressed; reading it may raise BadArchive.
 
-    ``kind`` is ``gzip``, ``zstd``, ``bzip2``, ``xz`` or ``none``.
+    ``kind`` is ``gzip``, ``zstd``, ``bzip2``, ``xz`` or ``none``. A zstd stream that ends too early
+    just ends; the digest of the content, or the archive in it, tells.
     """
 
     def __init__(
