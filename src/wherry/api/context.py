@@ -28,6 +28,16 @@ JSON = "application/json"
 _encode = msgspec.json.Encoder().encode
 
 
+def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
+    def call() -> T:
+        try:
+            return work()
+        except StopIteration as error:  # a future cannot hold it, and would never be done
+            raise RuntimeError("a generator ended too early") from error
+
+    return asyncio.get_running_loop().run_in_executor(pool, call)
+
+
 @dataclass(slots=True)
 class Context:
     """``quick`` and ``slow`` are apart so that many waits never keep a start from its thread."""
@@ -45,13 +55,11 @@ class Context:
 
     async def quick(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what takes milliseconds, in a thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.quick_pool, partial(work, *args, **kwargs))
+        return await _in_thread(self.quick_pool, partial(work, *args, **kwargs))
 
     async def slow(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what may take minutes, in a thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.slow_pool, partial(work, *args, **kwargs))
+        return await _in_thread(self.slow_pool, partial(work, *args, **kwargs))
 
     def stream(self, request: Request, content_type: str = JSON, status: int = 200) -> Stream:
         return Stream(request, status=status, content_type=content_type, headers=self.headers)
@@ -132,8 +140,7 @@ async def stream_job(
 async def _running(
     context: Context, job: Callable[[Channel[bytes]], object], channel: Channel[bytes]
 ) -> AsyncIterator[asyncio.Future[object]]:
-    loop = asyncio.get_running_loop()
-    task = loop.run_in_executor(context.slow_pool, job, channel)
+    task: asyncio.Future[object] = _in_thread(context.slow_pool, partial(job, channel))
     task.add_done_callback(lambda _: channel.end())
     try:
         yield task

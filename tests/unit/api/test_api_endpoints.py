@@ -91,6 +91,16 @@ def test_an_unforeseen_error_is_one_sentence_without_details(api: Any, engine: A
     assert "secret" not in body["message"]
 
 
+@pytest.mark.timeout(20)
+def test_an_error_that_no_future_can_hold_is_answered_too(api: Any, engine: Any) -> None:
+    engine.containers.failure = StopIteration()
+    assert api.call("POST", "/containers/x/start")[0] == 500
+    engine.images.script = [{"status": "one"}, StopIteration()]
+    status, body, _ = api.call("POST", "/images/create?fromImage=a")
+    assert status == 200
+    assert b"errorDetail" in body
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
