@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -20,8 +19,10 @@ from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExitStatus, StartRequest
 from wherry.sys import mount as m
 
+# msgspec does without typing_extensions, which would bring inspect, ast and tokenize along: 1.4 MB
+# that every monitor shares.
 _BOOTSTRAP = (
-    "import json,sys;sys.path[:0]=json.loads(sys.argv.pop());"
+    "import sys;sys.path[:0]=sys.argv.pop().split(':');sys.modules['typing_extensions']=None;"
     "from wherry.runtime.launcher import main;main()"
 )
 _KILLED = 137
@@ -56,7 +57,7 @@ def spawn_launcher() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 
 def _module_path() -> str:
-    return json.dumps([os.path.abspath(entry) for entry in sys.path if entry])
+    return ":".join(os.path.abspath(entry) for entry in sys.path if entry)
 
 
 def _protected_interpreter() -> int | None:

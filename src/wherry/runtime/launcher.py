@@ -1,186 +1,185 @@
-"""The launcher: a small process with one thread that forks a monitor for every request.
+"""The launcher: a small process with one thread that keeps starters and monitors in stock.
 
-It never waits for a container: the connection that came with a request goes to the monitor, which
-answers on it. End of file on its own socket ends it; monitors live on. The messages are described
-in ``docs/protocols/launcher.md``.
+It forks a monitor, the monitor forks a starter, and all starters wait for the next request on the
+one socket that they share with the engine: a request is taken by one that was made before it came.
+The launcher itself only makes new ones. End of file on the engine's socket ends it and those that
+wait; monitors that have something to look after live on. See ``docs/protocols/launcher.md``.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
-import msgspec
-
-from wherry.errors import InternalError, InvalidArgument, WherryError
-from wherry.model.runtime_spec import Process, Spec
-from wherry.runtime import monitor_main, state
-from wherry.runtime.api import ExecRequest, StartRequest
-from wherry.runtime.messages import (
-    Start,
-    ToLauncher,
-    close_all,
-    failure,
-    receive,
-    send,
-    to_launcher,
-)
-from wherry.runtime.plan import plan_container, plan_exec
-from wherry.runtime.title import Title
+from wherry.errors import InternalError, InvalidArgument
+from wherry.runtime import keeper, starter
+from wherry.runtime.host import find_host
+from wherry.runtime.messages import Taken, ToLauncher, from_starter, receive, send, to_launcher
+from wherry.runtime.title import Title, set_own_name
 from wherry.sys.files import close_range
 from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
-_spec_decoder = msgspec.json.Decoder(Spec)
-_process_decoder = msgspec.json.Decoder(Process)
+SPARES = 3
+MAX_LOST = 20
 
 
 def main() -> None:
     """The process's entry; ``sys.argv[1]`` is the number of its socket."""
     number = int(sys.argv[1])
     prctl(PR_SET_DUMPABLE, 0)  # no container may look into it through /proc
-    close_range(3, number - 1) if number > 3 else None
+    if number > 3:
+        close_range(3, number - 1)
     close_range(number + 1)
     for one in signal.Signals:
         if one not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(one, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors are not waited for
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with socket.socket(fileno=number) as sock:
-        sock.set_inheritable(False)
-        os.chdir("/")
-        Launcher(sock).serve()
+    os.chdir("/")
+    engine = socket.socket(fileno=number)
+    engine.set_inheritable(False)
+    Launcher(engine).serve()
 
 
 class Launcher:
     """Serves one engine."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, engine: socket.socket) -> None:
+        self._engine = engine
         self._title = Title()
-        self._host = monitor_main.find_host()
+        self._host = find_host()
+        self._news, self._starters_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._waiting: set[int] = set()  # monitors without a process, by pid
+        self._monitors: dict[int, int] = {}  # all monitors: their pidfd and pid
+        self._lost = 0  # monitors that ended while they waited, since the last request
+        self._epoll = select.epoll()
 
     def serve(self) -> None:
-        """Answer requests until the engine closes its end."""
-        self._title.set("wherry-launcher", "wherry-launcher")
+        """Keep monitors in stock until the engine closes its end."""
+        self._title.set("wherry-launcher")
+        set_own_name(b"wherry-launcher")
+        self._epoll.register(self._engine, 0)  # only its end is of interest here
+        self._epoll.register(self._news, select.EPOLLIN)
         gc.collect()
         gc.disable()
         gc.freeze()  # a collection in a monitor would touch, and so copy, every page
         while True:
-            try:
-                packet = receive(self._sock, to_launcher)
-            except InvalidArgument:
-                continue  # its connection was closed, which tells the sender
-            except ConnectionResetError:
-                return
-            if packet is None:
-                return
-            self._handle(*packet)
+            while len(self._waiting) < SPARES:
+                self._fork_monitor()
+            for fd, _ in self._epoll.poll():
+                if fd == self._engine.fileno():
+                    return
+                if fd == self._news.fileno():
+                    self._hear()
+                else:
+                    self._reap(fd)
 
-    def _handle(self, message: ToLauncher, fds: list[int]) -> None:
-        if not fds:
-            return
-        connection = socket.socket(fileno=fds[0])
-        fds = fds[1:]
+    def _hear(self) -> None:
         try:
-            job = self._job(message, fds)
-            self._fork(job, connection)
-        except (WherryError, OSError) as error:
-            _answer(connection, error)
-        finally:
-            connection.close()
-            close_all(fds)
-
-    def _job(self, message: ToLauncher, fds: list[int]) -> monitor_main.Job:
-        """Plan a request. Whatever stays in ``fds`` is closed by the caller."""
-        if isinstance(message, Start):
-            return self._start_job(message.request, fds)
-        return self._exec_job(message.request, fds)
-
-    def _start_job(self, request: StartRequest, fds: list[int]) -> monitor_main.Job:
-        wanted = [request.attach, request.netns]
-        if len(fds) < sum(wanted):
-            raise InvalidArgument("a descriptor that the request names was not passed")
-        passed = iter(fds)
-        plan = plan_container(
-            _read_spec(request.bundle),
-            request.id,
-            request.bundle,
-            rootfs=request.rootfs,
-            layout=self._host.layout,
-            netns=request.netns,
-            console_size=request.console_size,
-        )
-        return monitor_main.Job(
-            plan=plan,
-            request=request,
-            attach_fd=next(passed) if request.attach else None,
-            netns_fd=next(passed) if request.netns else None,
-        )
-
-    def _exec_job(self, request: ExecRequest, fds: list[int]) -> monitor_main.Job:
-        if request.attach and not fds:
-            raise InvalidArgument("the descriptor of the attached client was not passed")
-        record, pidfd = monitor_main.open_container(request, self._host)
-        attach_fd = fds[0] if request.attach else None
-        fds.append(pidfd)
-        plan = plan_exec(
-            _decode_process(request),
-            _read_spec(record.bundle),
-            request.container_id,
-            record.bundle,
-            cgroup=record.cgroup,
-            layout=self._host.layout,
-            console_size=request.console_size,
-        )
-        return monitor_main.Job(
-            plan=plan, request=request, attach_fd=attach_fd, container_pidfd=pidfd
-        )
-
-    def _fork(self, job: monitor_main.Job, connection: socket.socket) -> None:
-        if os.fork():
+            packet = receive(self._news, from_starter)
+        except InvalidArgument:
             return
+        if packet is not None:
+            self._lost = 0
+            taken = packet[0]
+            self._waiting.discard(taken.monitor)
+            if taken.profile is not None:
+                self._host.filters.remember(taken.profile, taken.program)
+
+    def _reap(self, pidfd: int) -> None:
+        self._epoll.unregister(pidfd)
+        os.close(pidfd)
+        pid = self._monitors.pop(pidfd)
+        os.waitpid(pid, 0)
+        if pid in self._waiting:
+            self._waiting.discard(pid)
+            self._lost += 1
+            if self._lost > MAX_LOST:
+                raise InternalError(f"{self._lost} monitors ended before they had anything to do")
+
+    def _fork_monitor(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            self._become_monitor(ours, theirs)
+        ours.close()
+        theirs.close()
+        pidfd = os.pidfd_open(pid)
+        self._monitors[pidfd] = pid
+        self._waiting.add(pid)
+        self._epoll.register(pidfd, select.EPOLLIN)
+
+    def _become_monitor(self, ours: socket.socket, theirs: socket.socket) -> None:
+        """Never returns: the launcher's code must not run twice."""
         try:
-            self._sock.close()
-            self._title.set(f"wherry-monitor {job.request.id}", "wherry-monitor")
-            monitor_main.run(job, connection, self._host)
-        except BaseException:  # noqa: BLE001 - the launcher's code must not run twice
-            _leave_trace(job.request.state_dir)
+            os.setsid()
+            set_own_name(b"wherry-monitor")
+            for fd in (self._news.fileno(), self._epoll.fileno(), *self._monitors):
+                os.close(fd)
+            monitor = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._be_starter(theirs, monitor)
+            for fd in (self._engine.fileno(), self._starters_end.fileno(), theirs.fileno()):
+                os.close(fd)
+            keeper.wait(ours, pid, self._host)
+        except BaseException:  # noqa: BLE001 - a defect of ours
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(0)
 
+    def _be_starter(self, monitor: socket.socket, monitor_pid: int) -> None:
+        """Never returns."""
+        tell = self._announcement(monitor_pid)
+        try:
+            set_own_name(b"wherry-starter")
+            packet = self._next_request()
+            if packet is not None:
+                self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
+                starter.serve(*packet, monitor, self._host, tell)
+                tell()
+        except BaseException:  # noqa: BLE001 - a defect of ours
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(0)
 
-def _answer(connection: socket.socket, error: WherryError | OSError) -> None:
-    try:
-        send(connection, failure(error))
-    except OSError:
-        pass  # the engine has gone meanwhile
+    def _next_request(self) -> tuple[ToLauncher, list[int]] | None:
+        """Wait for a request that no other starter takes; None at the end of engine or launcher."""
+        epoll = select.epoll()
+        epoll.register(self._engine, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        epoll.register(self._starters_end, 0)
+        while True:
+            if any(fd == self._starters_end.fileno() for fd, _ in epoll.poll()):
+                return None
+            try:
+                return receive(self._engine, to_launcher, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                return None
+            except InvalidArgument:
+                continue  # its connection was closed, which tells the sender
 
+    def _announcement(self, monitor: int) -> Callable[[], None]:
+        """What tells the launcher, once, that a new pair is needed."""
+        filters = self._host.filters
+        told = False
 
-def _read_spec(bundle: str) -> Spec:
-    path = os.path.join(bundle, "config.json")
-    try:
-        with open(path, "rb") as file:
-            return _spec_decoder.decode(file.read())
-    except OSError as error:
-        raise InternalError(f"cannot read {path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise InvalidArgument(f"{path} is not a runtime configuration: {error}") from None
+        def tell() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                profile = filters.compiled
+                program = filters.program(profile) if profile is not None else b""
+                try:
+                    send(self._starters_end, Taken(monitor, profile, program))
+                except OSError:
+                    pass  # the launcher has gone; what was taken is done all the same
 
-
-def _decode_process(request: ExecRequest) -> Process:
-    try:
-        return _process_decoder.decode(request.process)
-    except msgspec.DecodeError as error:
-        raise InvalidArgument(f"the process of exec {request.id} is malformed: {error}") from None
-
-
-def _leave_trace(state_dir: str) -> None:
-    """Write down what a monitor died of: a defect of ours, for which nobody listens."""
-    import traceback
-
-    with open(os.path.join(state_dir, state.CRASH), "w", encoding="utf-8") as file:
-        traceback.print_exc(file=file)
+        return tell

@@ -1,4 +1,4 @@
-"""What the engine, the launcher, the monitors and a container's init say to each other.
+"""What the engine, the launcher and the processes behind it say to each other.
 
 Every message is one packet of a SOCK_SEQPACKET socket: a JSON object with its ``type``, and
 descriptors beside it (SCM_RIGHTS). ``docs/protocols/launcher.md`` and ``monitor.md`` tell who
@@ -25,10 +25,23 @@ from wherry.errors import (
     ResourceExhausted,
     WherryError,
 )
-from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExecRequest, StartRequest
+from wherry.model.runtime_spec import Hook, LinuxSeccomp, State
+from wherry.runtime.api import (
+    CommandNotExecutable,
+    CommandNotFound,
+    ExecRequest,
+    LogSettings,
+    StartRequest,
+)
 
 MAX_PACKET = 160 * 1024
 MAX_FDS = 250  # the kernel's SCM_MAX_FD is 253
+
+# As plain numbers: the enumerations of the socket module cost a monitor memory.
+_ROOM = socket.CMSG_SPACE(MAX_FDS * 4)
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_SOCKET = int(socket.SOL_SOCKET)
+_RIGHTS = int(socket.SCM_RIGHTS)
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -97,6 +110,40 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     message: str = ""
 
 
+class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
+    """Starter to monitor: look after this process.
+
+    The descriptors are, in this order: the process's pidfd, the engine's connection, the socket
+    that engines connect to, the terminal's master or else the reading ends of output and errors,
+    the attached client if ``attach`` (up to here they are watched), the state directory, the
+    writing end of standard input if ``stdin``, and such as are only held. The packet begins with
+    one byte, the number of those to watch, so that a monitor need not even decode it before
+    something happens.
+    """
+
+    pid: int
+    created_mountpoints: tuple[str, ...]
+    terminal: bool
+    stdin: bool
+    stdin_once: bool
+    attach: bool
+    attach_streams: tuple[bool, bool, bool]
+    log: LogSettings
+    cgroup: str  # to be removed at the end; empty for an exec
+    alone: bool  # nothing of the container can outlive the process
+    poststop: tuple[Hook, ...]
+    state: State
+
+
+class Taken(msgspec.Struct, frozen=True, tag="taken"):
+    """Starter to launcher: a request was taken, another starter is needed; and a system call
+    filter that had to be compiled for it, to be remembered."""
+
+    monitor: int
+    profile: LinuxSeccomp | None = None
+    program: bytes = b""
+
+
 class Console(msgspec.Struct, frozen=True, tag="console"):
     """Init to monitor, with one descriptor: the terminal's master side."""
 
@@ -121,11 +168,13 @@ ToLauncher = Start | Exec
 ToMonitor = Signal | Resize | Attach | CloseStdin
 ToEngine = Started | Failed | Exited | Done
 FromInit = Console | Ready | Failed | Waiting
-Message = ToLauncher | ToMonitor | ToEngine | Console | Ready | Waiting | Go
+Message = ToLauncher | ToMonitor | ToEngine | Keep | Taken | Console | Ready | Waiting | Go
 
 to_launcher = msgspec.json.Decoder(ToLauncher)
 to_monitor = msgspec.json.Decoder(ToMonitor)
 to_engine = msgspec.json.Decoder(ToEngine)
+to_keeper = msgspec.json.Decoder(Keep)
+from_starter = msgspec.json.Decoder(Taken)
 from_init = msgspec.json.Decoder(FromInit)
 to_init = msgspec.json.Decoder(Go)
 _encoder = msgspec.json.Encoder()
@@ -164,7 +213,11 @@ def encode(message: Message) -> bytes:
 
 def send(sock: socket.socket, message: Message, fds: Sequence[int] = (), flags: int = 0) -> None:
     """Send one packet. OSError if the other side has gone or, with MSG_DONTWAIT, does not read."""
-    data = _encoder.encode(message)
+    send_packet(sock, _encoder.encode(message), fds, flags)
+
+
+def send_packet(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0) -> None:
+    """Send bytes and descriptors as one packet."""
     flags |= socket.MSG_NOSIGNAL
     if not fds:
         sock.send(data, flags)
@@ -172,7 +225,7 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = (), flags: 
     if len(fds) > MAX_FDS:
         raise InvalidArgument(f"{len(fds)} descriptors are too many for one message")
     rights = array.array("i", fds)
-    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags)
+    sock.sendmsg([data], [(_SOCKET, _RIGHTS, rights)], flags)
 
 
 def receive(
@@ -182,9 +235,7 @@ def receive(
 
     InvalidArgument if the packet is not a message that ``decoder`` knows.
     """
-    room = socket.CMSG_SPACE(MAX_FDS * 4)
-    data, ancillary, got, _ = sock.recvmsg(MAX_PACKET, room, flags | socket.MSG_CMSG_CLOEXEC)
-    fds = _descriptors(ancillary)
+    data, fds, got = receive_packet(sock, MAX_PACKET, flags)
     if not data:
         close_all(fds)
         return None
@@ -197,12 +248,14 @@ def receive(
         raise InvalidArgument(f"a message is not understood: {error}") from None
 
 
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    fds = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    return list(fds)
+def receive_packet(sock: socket.socket, size: int, flags: int = 0) -> tuple[bytes, list[int], int]:
+    """Receive a packet as it is: bytes, descriptors, and the flags that recvmsg(2) returned."""
+    data, ancillary, got, _ = sock.recvmsg(size, _ROOM, flags | _CLOEXEC)
+    fds: list[int] = []
+    for level, kind, rights in ancillary:
+        if level == _SOCKET and kind == _RIGHTS:
+            fds += memoryview(rights[: len(rights) & ~3]).cast("i").tolist()
+    return data, fds, got
 
 
 def close_all(fds: Sequence[int]) -> None:

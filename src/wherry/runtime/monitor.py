@@ -1,7 +1,7 @@
 """The monitor: parent of one process, keeper of its streams, its log and its end.
 
-It is forked from the launcher and outlives it, and the engine. One thread, one epoll loop; idle it
-holds a few objects and touches none of them, so that its memory stays shared with the launcher.
+It is forked from the launcher and outlives it, and the engine. One thread, one epoll loop; what it
+does not need after the start is done by others, so that most of its memory stays shared.
 What it says and hears is described in ``docs/protocols/monitor.md``.
 """
 
@@ -14,19 +14,23 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-from wherry.cgroup.api import Cgroup
+import msgspec
+
+from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import Conflict, InvalidArgument, WherryError
 from wherry.runtime.api import ExitStatus
 from wherry.runtime.attach import Client
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.logs.lines import Lines
-from wherry.runtime.logs.writer import LogWriter
+from wherry.runtime.logs.writer import open_writer
 from wherry.runtime.messages import (
     Attach,
     CloseStdin,
     Done,
     Exited,
+    Keep,
     Resize,
     Signal,
     Started,
@@ -38,9 +42,7 @@ from wherry.runtime.messages import (
     to_monitor,
 )
 from wherry.runtime.ops.devices import set_size
-from wherry.runtime.plan import Plan
-from wherry.runtime.spawn import Child
-from wherry.runtime.state import SOCKET, write_exit
+from wherry.runtime.state import write_exit
 
 CHUNK = 32 * 1024
 STDIN_LIMIT = 64 * 1024
@@ -51,60 +53,62 @@ _QUIET = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _CREDENTIALS = struct.Struct("3i")
 
+T = TypeVar("T")
 Handler = Callable[[int], None]
 
 
-class Streams:
-    """The parent's ends of the process's standard streams. With a terminal all are its master."""
-
-    def __init__(self, stdin: int | None, outputs: dict[int, int]) -> None:
-        self.stdin = stdin
-        self.outputs = outputs  # descriptor: stream number
-
-
 class Monitor:
-    """The loop of one monitor."""
+    """The loop of one monitor. ``fds`` are those that :class:`Keep` lists."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        child: Child,
-        streams: Streams,
-        state_dir: int,
-        cgroup: Cgroup | None,
-        log: LogWriter | None,
-        stdin_once: bool,
-    ) -> None:
-        self._plan = plan
-        self._child = child
-        self._streams = streams
-        self._state_dir = state_dir
-        self._cgroup = cgroup  # only if it ends with the process
-        self._log = log
-        self._stdin_once = stdin_once
-        self._lines = {number: Lines() for number in streams.outputs.values()}
+    def __init__(self, keep: Keep, fds: list[int], cgroups: Cgroups) -> None:
+        self._keep = keep
+        self._cgroups = cgroups
+        self._log = open_writer(keep.log)
         self._handlers: dict[int, Handler] = {}
         self._connections: dict[int, socket.socket] = {}
         self._clients: dict[int, Client] = {}
         self._typed = bytearray()  # for standard input
+        self._stdin_closing = False
         self._paused = False
-        self._status: int | None = None  # as os.waitid gave it
+        self._code: int | None = None  # once the process has ended
         self._drain_until = 0.0
         self._exited: Exited | None = None
         self._epoll = select.epoll()
-        self._listener = self._listen()
+        self._take(fds)
+        self._lines = {number: Lines() for number in self._outputs.values()}
+
+    def _take(self, fds: list[int]) -> None:
+        """Take the descriptors in the order that :class:`Keep` describes."""
+        keep = self._keep
+        self._pidfd, connection, listener, *rest = fds
+        self._listener = socket.socket(fileno=listener)
+        self._listener.setblocking(False)
+        self._stdin: int | None = None
+        self._master: int | None = None
+        if keep.terminal:
+            self._master = self._stdin = rest.pop(0)
+            self._outputs = {self._master: 1}
+        else:
+            self._outputs = {rest.pop(0): 1, rest.pop(0): 2}
+        client = rest.pop(0) if keep.attach else None
+        self._state_dir = rest.pop(0)
+        if keep.stdin:
+            self._stdin = rest.pop(0)
+        self._serve(socket.socket(fileno=connection))
+        if client is not None:
+            self.attach(socket.socket(fileno=client), *keep.attach_streams)
 
     # --- the loop ---
 
     def run(self) -> None:
         """Serve until the process has ended and everything about it was delivered."""
-        self._watch(self._child.pidfd, select.EPOLLIN, self._on_exit)
+        self._watch(self._pidfd, select.EPOLLIN, self._on_exit)
         self._watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
-        for fd in self._streams.outputs:
+        for fd in self._outputs:
             os.set_blocking(fd, False)
             self._watch(fd, select.EPOLLIN, self._on_output)
-        if self._streams.stdin is not None:
-            os.set_blocking(self._streams.stdin, False)
+        if self._stdin is not None:
+            os.set_blocking(self._stdin, False)
         while self._exited is None or self._undelivered():
             for fd, _ in self._epoll.poll(self._patience()):
                 handler = self._handlers.get(fd)
@@ -114,7 +118,7 @@ class Monitor:
 
     def _patience(self) -> float:
         """Seconds until something has to be done even if nothing happens; -1: never."""
-        if self._status is not None and self._exited is None:
+        if self._code is not None and self._exited is None:
             return max(0.0, self._drain_until - time.monotonic())
         return 5.0 if any(client.full for client in self._clients.values()) else -1
 
@@ -122,10 +126,10 @@ class Monitor:
         for client in list(self._clients.values()):
             if client.stalled():
                 self._drop(client)
-        if self._status is None or self._exited is not None:
+        if self._code is None or self._exited is not None:
             return
-        if not self._streams.outputs or time.monotonic() >= self._drain_until:
-            self._finish(self._status)
+        if not self._outputs or time.monotonic() >= self._drain_until:
+            self._finish(self._code)
 
     def _undelivered(self) -> bool:
         """Whether a client still has output to take; the others are let go."""
@@ -155,7 +159,7 @@ class Monitor:
         except OSError:  # EIO: nobody has the terminal open
             data = b""
         if data:
-            self._deliver(self._streams.outputs[fd], data)
+            self._deliver(self._outputs[fd], data)
         else:
             self._end_output(fd)
 
@@ -172,10 +176,10 @@ class Monitor:
 
     def _end_output(self, fd: int) -> None:
         self._forget(fd)
-        if self._streams.stdin == fd and self._status is None:
+        if self._stdin == fd and self._code is None:
             return  # a terminal that may be opened again
-        del self._streams.outputs[fd]
-        if fd != self._streams.stdin:
+        del self._outputs[fd]
+        if fd != self._stdin:
             os.close(fd)
 
     def _pace(self) -> None:
@@ -184,7 +188,7 @@ class Monitor:
         if paused == self._paused:
             return
         self._paused = paused
-        for fd in self._streams.outputs:
+        for fd in self._outputs:
             if paused:
                 self._forget(fd)
             else:
@@ -194,11 +198,11 @@ class Monitor:
 
     def attach(self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool) -> None:
         """Connect a client to the streams from now on."""
-        wanted = {0: stdin and self._streams.stdin is not None, 1: stdout, 2: stderr}
-        if self._plan.terminal:
+        wanted = {0: stdin and self._stdin is not None, 1: stdout, 2: stderr}
+        if self._keep.terminal:
             wanted[1] = stdout or stderr
         numbers = frozenset(number for number, wish in wanted.items() if wish)
-        client = Client(sock, numbers, self._plan.terminal)
+        client = Client(sock, numbers, self._keep.terminal)
         self._clients[sock.fileno()] = client
         self._attend(client)
 
@@ -235,7 +239,7 @@ class Monitor:
             client.reading = False
             if self._hung_up(client):
                 self._drop(client)
-            if self._stdin_once and not self._plan.terminal:
+            if self._keep.stdin_once and not self._keep.terminal:
                 self._close_stdin()
 
     def _hung_up(self, client: Client) -> bool:
@@ -249,16 +253,16 @@ class Monitor:
         if self._clients.pop(fd, None) is None:
             return
         client.sock.close()
-        if 0 in client.streams and self._stdin_once and not self._plan.terminal:
+        if 0 in client.streams and self._keep.stdin_once and not self._keep.terminal:
             self._close_stdin()
         self._pace()
 
     # --- standard input ---
 
     def _type(self, data: bytes) -> None:
-        if self._streams.stdin is not None:
+        if self._stdin is not None:
             self._typed += data
-            self._on_stdin(self._streams.stdin)
+            self._on_stdin(self._stdin)
 
     def _on_stdin(self, fd: int) -> None:
         """Write what was typed, as far as the process takes it."""
@@ -275,7 +279,7 @@ class Monitor:
         self._watch_stdin(fd)
 
     def _watch_stdin(self, fd: int) -> None:
-        reading = fd in self._streams.outputs and not self._paused
+        reading = fd in self._outputs and not self._paused
         events = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if self._typed else 0)
         if events:
             self._watch(fd, events, self._on_terminal if reading else self._on_stdin)
@@ -297,25 +301,15 @@ class Monitor:
         self._stdin_closing = True
         self._closing_stdin()
 
-    _stdin_closing = False
-
     def _closing_stdin(self) -> None:
-        fd = self._streams.stdin
+        fd = self._stdin
         if self._stdin_closing and not self._typed and fd is not None:
-            if fd not in self._streams.outputs:
+            if fd not in self._outputs:
                 self._forget(fd)
                 os.close(fd)
-            self._streams.stdin = None
+            self._stdin = None
 
     # --- the engine ---
-
-    def _listen(self) -> socket.socket:
-        """Listen in the state directory, whose path may be longer than a socket's may be."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(f"/proc/self/fd/{self._state_dir}/{SOCKET}")
-        listener.listen(4)
-        listener.setblocking(False)
-        return listener
 
     def _on_connect(self, _fd: int) -> None:
         try:
@@ -324,19 +318,18 @@ class Monitor:
             return
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, uid, _ = _CREDENTIALS.unpack(raw)
-        if uid in (0, os.geteuid()):
-            self.connect(sock)
-        else:
+        if uid not in (0, os.geteuid()):
             sock.close()
+            return
+        self._serve(sock)
+        self._say(sock, Started(self._keep.pid, self._keep.created_mountpoints))
+        if self._exited is not None:
+            self._say(sock, self._exited)
 
-    def connect(self, sock: socket.socket) -> None:
-        """Serve an engine."""
+    def _serve(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._connections[sock.fileno()] = sock
         self._watch(sock.fileno(), select.EPOLLIN, self._on_message)
-        self._say(sock, Started(self._child.pid, self._child.created_mountpoints))
-        if self._exited is not None:
-            self._say(sock, self._exited)
 
     def _say(self, sock: socket.socket, message: Started | Done | Exited) -> None:
         try:
@@ -371,14 +364,14 @@ class Monitor:
         self._say(sock, answer)
 
     def _obey(self, message: ToMonitor, fds: list[int]) -> None:
-        if self._status is not None:
-            raise Conflict(f"process {self._child.pid} has ended")
+        if self._code is not None:
+            raise Conflict(f"process {self._keep.pid} has ended")
         if isinstance(message, Signal):
-            signal.pidfd_send_signal(self._child.pidfd, message.signum)
+            signal.pidfd_send_signal(self._pidfd, message.signum)
         elif isinstance(message, Resize):
-            if self._child.master_fd is None:
+            if self._master is None:
                 raise Conflict("the process has no terminal")
-            set_size(self._child.master_fd, message.rows, message.columns)
+            set_size(self._master, message.rows, message.columns)
         elif isinstance(message, CloseStdin):
             self._close_stdin()
         elif isinstance(message, Attach) and fds:
@@ -393,17 +386,16 @@ class Monitor:
             return
         self._forget(fd)
         by_signal = result.si_code != os.CLD_EXITED
-        self._status = result.si_status + (128 if by_signal else 0)
+        self._code = result.si_status + (128 if by_signal else 0)
         self._drain_until = time.monotonic() + DRAIN
-        if self._cgroup is not None and not self._plan.own_pids:
-            self._cgroup.kill()
-        self._streams.stdin = self._streams.stdin if self._plan.terminal else None
-        for output in list(self._streams.outputs):
+        if self._keep.cgroup and not self._keep.alone:
+            self._with_cgroup(lambda group: group.kill())
+        for output in list(self._outputs):
             self._drain(output)
 
     def _drain(self, fd: int) -> None:
         """Read on until the end, or as long as others hold the pipe open."""
-        while fd in self._streams.outputs:
+        while fd in self._outputs:
             try:
                 data = os.read(fd, CHUNK)
             except BlockingIOError:
@@ -411,7 +403,7 @@ class Monitor:
             except OSError:
                 data = b""
             if data:
-                self._deliver(self._streams.outputs[fd], data)
+                self._deliver(self._outputs[fd], data)
             else:
                 self._end_output(fd)
 
@@ -422,8 +414,8 @@ class Monitor:
             for stream, lines in self._lines.items():
                 self._log.write(stream, lines.finish(now))
             self._log.close()
-        oom_killed = self._remove_cgroup()
-        if self._plan.hooks.poststop:
+        oom_killed = bool(self._keep.cgroup and self._with_cgroup(_end_cgroup))
+        if self._keep.poststop:
             self._run_poststop()
         self._exited = Exited(code, oom_killed, now)
         try:
@@ -433,22 +425,27 @@ class Monitor:
             pass  # the directory was removed, or the disk is full: the engine is told below
         for sock in list(self._connections.values()):
             self._say(sock, self._exited)
-        for fd in list(self._streams.outputs):
+        for fd in list(self._outputs):
             self._forget(fd)
 
-    def _remove_cgroup(self) -> bool:
-        if self._cgroup is None:
-            return False
+    def _with_cgroup(self, action: Callable[[Cgroup], T]) -> T | None:
+        """Do something with the container's group, if it is still there."""
         try:
-            oom_killed = self._cgroup.oom_kills() > 0
-            self._cgroup.kill()
-            self._cgroup.remove()
+            return action(self._cgroups.open(self._keep.cgroup))
         except (OSError, WherryError):
-            return False
-        return oom_killed
+            return None
 
     def _run_poststop(self) -> None:
+        stopped = msgspec.structs.replace(self._keep.state, status="stopped")
         try:
-            run_hooks(self._plan.hooks.poststop, self._plan.state)
+            run_hooks(self._keep.poststop, stopped)
         except WherryError:
             pass  # runtime.md, "Lifecycle" 13: a failing poststop hook changes nothing
+
+
+def _end_cgroup(group: Cgroup) -> bool:
+    """Remove a group; returns whether the kernel killed one of its processes for memory."""
+    oom_killed = group.oom_kills() > 0
+    group.kill()
+    group.remove()
+    return oom_killed

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import msgspec
 
@@ -100,17 +99,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     own_pids: bool = False
 
 
-class Filter(msgspec.Struct, frozen=True):
-    program: bytes
-    flags: int
+class Filters:
+    """Compiled system call filters by profile. Most containers share one."""
 
+    LIMIT = 16
 
-@lru_cache(maxsize=16)
-def seccomp_filter(seccomp: LinuxSeccomp) -> Filter:
-    """Compile a profile; most containers share one."""
-    if seccomp.listener_path:
-        raise NotSupported("seccomp profiles with a listener (listenerPath) are not supported yet")
-    return Filter(compile_filter(seccomp), filter_flags(seccomp))
+    def __init__(self) -> None:
+        self._programs: dict[LinuxSeccomp, bytes] = {}
+        self.compiled: LinuxSeccomp | None = None  # the last that was not known
+
+    def program(self, profile: LinuxSeccomp) -> bytes:
+        """The program of a profile; InvalidArgument, NotSupported."""
+        if profile.listener_path:
+            raise NotSupported("seccomp profiles with a listenerPath are not supported yet")
+        program = self._programs.get(profile)
+        if program is None:
+            program = compile_filter(profile)
+            self.remember(profile, program)
+            self.compiled = profile
+        return program
+
+    def remember(self, profile: LinuxSeccomp, program: bytes) -> None:
+        """Keep a program; the oldest goes when there are too many."""
+        if len(self._programs) >= self.LIMIT:
+            del self._programs[next(iter(self._programs))]
+        self._programs[profile] = program
 
 
 def plan_container(
@@ -120,6 +133,7 @@ def plan_container(
     *,
     rootfs: OverlayMount | None,
     layout: CgroupLayout,
+    filters: Filters,
     netns: bool = False,
     console_size: tuple[int, int] | None = None,
     die_with_parent: bool = True,
@@ -153,7 +167,6 @@ def plan_container(
     join = (
         () if layout.unified else (JoinCgroup(() if moved else layout.tasks(cgroup), bool(late)),)
     )
-    seccomp = seccomp_filter(linux.seccomp) if linux.seccomp is not None else None
     ops = (
         *_joining_ops(joined, netns, bool(made & ns.CLONE_NEWUSER)),
         JoinKeyring(f"_ses.{container_id}"),
@@ -161,7 +174,7 @@ def plan_container(
         *before_exec,
         *process_ops(
             spec.process,
-            seccomp=(seccomp.program, seccomp.flags) if seccomp else None,
+            seccomp=_seccomp(linux, filters),
             personality=linux.personality,
             start_hooks=_hook_ops(hooks.start_container, state, "created"),
             make_cwd=True,
@@ -196,6 +209,7 @@ def plan_exec(
     *,
     cgroup: str,
     layout: CgroupLayout,
+    filters: Filters,
     console_size: tuple[int, int] | None = None,
     die_with_parent: bool = True,
 ) -> Plan:
@@ -205,7 +219,6 @@ def plan_exec(
     flags = 0
     for one in linux.namespaces:
         flags |= NAMESPACE_FLAGS.get(one.type, 0)
-    seccomp = seccomp_filter(linux.seccomp) if linux.seccomp is not None else None
     ops = (
         JoinKeyring(f"_ses.{container_id}"),
         *(() if layout.unified else (JoinCgroup(layout.tasks(cgroup), False),)),
@@ -214,7 +227,7 @@ def plan_exec(
         *console_ops(process, console_size, bind=False),
         *process_ops(
             process,
-            seccomp=(seccomp.program, seccomp.flags) if seccomp else None,
+            seccomp=_seccomp(linux, filters),
             personality=linux.personality,
             die_with_parent=die_with_parent,
         ),
@@ -230,6 +243,12 @@ def plan_exec(
         cgroup=cgroup,
         state=state,
     )
+
+
+def _seccomp(linux: Linux, filters: Filters) -> tuple[bytes, int] | None:
+    if linux.seccomp is None:
+        return None
+    return filters.program(linux.seccomp), filter_flags(linux.seccomp)
 
 
 def _namespaces(

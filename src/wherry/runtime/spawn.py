@@ -1,6 +1,6 @@
 """Starting one process from a plan: the parent's side and the child's.
 
-    parent (monitor)                          child (init)
+    parent (starter)                          child (init)
     enter pid_namespace, if any
     make the cgroup, on cgroup v2
     clone3 ------------------------------->   [own mount, PID, ... namespaces]
@@ -21,6 +21,7 @@ and removes its group.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -46,7 +47,7 @@ from wherry.runtime.messages import (
 from wherry.runtime.ops.base import Setup, run
 from wherry.runtime.ops.idmap import write_mappings
 from wherry.runtime.plan import Plan
-from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, clone3, setns
+from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
 
 
 class Child:
@@ -60,12 +61,18 @@ class Child:
         self.created_mountpoints: tuple[str, ...] = ()
 
     def kill(self) -> None:
-        """SIGKILL and reap."""
+        """SIGKILL, wait for the end, and reap if it is this process's own child."""
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        poll.poll()
+        try:
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        except ChildProcessError:
+            pass
 
 
 class Group:
@@ -100,8 +107,12 @@ def spawn(
     stdio: tuple[int, int, int] | None = None,
     netns_fd: int | None = None,
     container_pidfd: int | None = None,
+    sibling: bool = False,
 ) -> Child:
-    """clone3 the child, which begins to execute the plan's operations; see :func:`handshake`."""
+    """clone3 the child, which begins to execute the plan's operations; see :func:`handshake`.
+
+    A ``sibling`` is the child of this process's parent.
+    """
     if container_pidfd is not None:
         setns(container_pidfd, CLONE_NEWPID)
     elif plan.pid_namespace:
@@ -109,7 +120,8 @@ def spawn(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = group.open().directory_fd() if unified else None
     try:
-        pid, pidfd = clone3(plan.clone_flags, directory)
+        flags = plan.clone_flags | (CLONE_PARENT if sibling else 0)
+        pid, pidfd = clone3(flags, directory)
         if pid == 0:
             ours.close()
             _become(plan, theirs, stdio, netns_fd, container_pidfd)

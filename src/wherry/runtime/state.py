@@ -40,14 +40,17 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def start_time_ticks(pid: int, proc: str = "/proc") -> int | None:
-    """When a process began, in clock ticks since boot; None if it does not exist or is dead."""
+def start_time_ticks(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot; None if there is none of that number.
+
+    A process that has ended is still there until its parent has asked how.
+    """
     try:
-        with open(f"{proc}/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    return int(fields[19])
 
 
 def write_atomically(directory_fd: int, name: str, data: bytes) -> None:

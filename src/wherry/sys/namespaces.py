@@ -62,10 +62,12 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
     """clone3(2) as a fork: returns (pid, close-on-exec pidfd) in the parent, (0, -1) in the child.
 
     Only for a process with a single thread: the interpreter's own preparations for a fork are not
-    made. ``cgroup_fd`` is a directory of cgroup v2 in which the child begins.
+    made. ``cgroup_fd`` is a directory of cgroup v2 in which the child begins. With CLONE_PARENT the
+    end is signalled as this process's own would be.
     """
     pidfd = c_int(-1)
-    arguments = CloneArgs(flags=flags | CLONE_PIDFD, exit_signal=SIGCHLD)
+    exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD
+    arguments = CloneArgs(flags=flags | CLONE_PIDFD, exit_signal=exit_signal)
     arguments.pidfd = ctypes.addressof(pidfd)
     if cgroup_fd is not None:
         arguments.flags |= CLONE_INTO_CGROUP

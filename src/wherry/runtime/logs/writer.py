@@ -27,21 +27,21 @@ class LogWriter(Protocol):
 
 def open_writer(settings: LogSettings) -> LogWriter | None:
     """The writer for a driver, None for ``none``; InvalidArgument if it is not known."""
-    if settings.driver == "local":
-        return LocalWriter(settings)
-    if settings.driver == "json-file":
-        return JsonFileWriter(settings)
     if settings.driver == "none":
         return None
-    raise InvalidArgument(f"unknown log driver {settings.driver!r}: use local, json-file or none")
+    if settings.driver not in ("local", "json-file"):
+        raise InvalidArgument(
+            f"unknown log driver {settings.driver!r}: use local, json-file or none"
+        )
+    if not os.path.isabs(settings.path):
+        raise InvalidArgument(f"the log's path {settings.path!r} is not absolute")
+    return LocalWriter(settings) if settings.driver == "local" else JsonFileWriter(settings)
 
 
 class RotatedFile:
     """A file that only grows, until it is put aside as ``path.1`` for a fresh one."""
 
     def __init__(self, settings: LogSettings, preamble: bytes = b"") -> None:
-        if not os.path.isabs(settings.path):
-            raise InvalidArgument(f"the log's path {settings.path!r} is not absolute")
         self._settings = settings
         self._preamble = preamble
         self._compressor = 0  # the process that compresses path.1

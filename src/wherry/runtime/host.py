@@ -1,0 +1,27 @@
+"""What the launcher finds out once about the machine."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wherry.cgroup import open_cgroups
+from wherry.cgroup.api import Cgroups
+from wherry.cgroup.mounts import read_layout
+from wherry.runtime.plan import CgroupLayout, Filters
+from wherry.runtime.state import boot_id
+
+CGROUPS = "/sys/fs/cgroup"
+
+
+class Host(msgspec.Struct, frozen=True):
+    cgroups: Cgroups
+    layout: CgroupLayout
+    boot_id: str
+    filters: Filters
+
+
+def find_host() -> Host:
+    """Look at the machine; NotSupported if it has no control groups."""
+    found = read_layout(CGROUPS)
+    layout = CgroupLayout(found.mode == "unified", tuple(one.mountpoint for one in found.legacy))
+    return Host(open_cgroups(CGROUPS), layout, boot_id(), Filters())

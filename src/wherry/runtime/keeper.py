@@ -1,0 +1,48 @@
+"""A monitor's beginning: wait with a starter at hand, then look after what it has started.
+
+Every page that a monitor touches is a page of its own. So this file does as little as it can, with
+plain numbers in place of objects: until something happens to its process, a monitor has not even
+read what it was told about it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+
+import msgspec
+
+from wherry.runtime import state
+from wherry.runtime.host import Host
+from wherry.runtime.messages import Keep, receive_packet
+from wherry.runtime.monitor import Monitor
+
+_KEEP_SIZE = 16 * 1024
+_decoder = msgspec.json.Decoder(Keep)
+
+
+def wait(channel: socket.socket, starter: int, host: Host) -> None:
+    """Wait for what the starter (a child) hands over, then be its monitor to the end."""
+    data, fds, _ = receive_packet(channel, _KEEP_SIZE)
+    channel.close()
+    os.waitpid(starter, 0)
+    if not data:
+        return
+    os.dup2(0, 2)  # the engine's standard error is not kept open
+    poll = select.poll()
+    for fd in fds[: data[0]]:
+        poll.register(fd, select.POLLIN)
+    poll.poll()
+    del poll
+    try:
+        Monitor(_decoder.decode(data[1:]), fds, host.cgroups).run()
+    except BaseException:  # noqa: BLE001 - a defect of ours, for which nobody listens
+        _leave_trace(fds[data[0]])
+
+
+def _leave_trace(directory: int) -> None:
+    """Write down what a monitor died of; its process dies with it."""
+    import traceback
+
+    state.write_atomically(directory, state.CRASH, traceback.format_exc().encode())

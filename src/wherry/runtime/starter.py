@@ -1,0 +1,323 @@
+"""The starter: takes one request, starts its process, gives it to the monitor, and exits.
+
+Starting touches far more memory than looking after a process does. It is done here, in a child of
+the monitor that is gone afterwards, so that the monitor's own memory stays small.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from wherry.errors import Conflict, InternalError, InvalidArgument
+from wherry.model.runtime_spec import Process, Spec
+from wherry.runtime import state
+from wherry.runtime.api import ExecRequest, LogSettings, StartRequest
+from wherry.runtime.hooks import run_hooks
+from wherry.runtime.host import Host
+from wherry.runtime.logs.writer import open_writer
+from wherry.runtime.messages import (
+    Keep,
+    Start,
+    Started,
+    ToLauncher,
+    encode,
+    failure,
+    send,
+    send_packet,
+)
+from wherry.runtime.plan import Plan, plan_container, plan_exec
+from wherry.runtime.spawn import Child, Group, handshake, spawn
+
+_spec_decoder = msgspec.json.Decoder(Spec)
+_process_decoder = msgspec.json.Decoder(Process)
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """The descriptors of a request, told apart."""
+
+    client: tuple[int, ...] = ()  # attached from the start; one or none
+    netns: int | None = None
+    held: tuple[int, ...] = ()
+    container: int | None = None  # pidfd of the container that an exec goes into
+
+
+class Streams(msgspec.Struct, frozen=True):
+    """The two ends of the standard streams; none before a terminal is opened."""
+
+    theirs: tuple[int, int, int] | None = None
+    outputs: tuple[int, ...] = ()
+    stdin: tuple[int, ...] = ()  # one or none
+
+
+def serve(
+    message: ToLauncher,
+    fds: list[int],
+    monitor: socket.socket,
+    host: Host,
+    taken: Callable[[], None],
+) -> None:
+    """Do what a request asks and tell the monitor; the engine hears of a failure from here.
+
+    ``taken`` is called when there is time to tell the launcher.
+    """
+    if not fds:
+        return
+    connection = socket.socket(fileno=fds[0])
+    try:
+        if isinstance(message, Start):
+            _start(message.request, fds[1:], connection, monitor, host, taken)
+        else:
+            _exec(message.request, fds[1:], connection, monitor, host, taken)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
+        send(connection, failure(error))
+
+
+def _start(
+    request: StartRequest,
+    fds: list[int],
+    connection: socket.socket,
+    monitor: socket.socket,
+    host: Host,
+    taken: Callable[[], None],
+) -> None:
+    if len(fds) < request.attach + request.netns:
+        raise InvalidArgument("a descriptor that the request names was not passed")
+    client = tuple(fds[: request.attach])
+    rest = fds[len(client) :]
+    netns = rest.pop(0) if request.netns else None
+    log = open_writer(request.log)  # a log that cannot be is found out before the start
+    if log is not None:
+        log.close()
+    plan = plan_container(
+        _read_spec(request.bundle),
+        request.id,
+        request.bundle,
+        rootfs=request.rootfs,
+        layout=host.layout,
+        filters=host.filters,
+        netns=request.netns,
+        console_size=request.console_size,
+    )
+    passed = Passed(client, netns, tuple(rest))
+    _run(plan, request, passed, connection, monitor, host, taken)
+
+
+def _exec(
+    request: ExecRequest,
+    fds: list[int],
+    connection: socket.socket,
+    monitor: socket.socket,
+    host: Host,
+    taken: Callable[[], None],
+) -> None:
+    if len(fds) < request.attach:
+        raise InvalidArgument("the descriptor of the attached client was not passed")
+    record, pidfd = open_container(request, host)
+    plan = plan_exec(
+        _decode_process(request),
+        _read_spec(record.bundle),
+        request.container_id,
+        record.bundle,
+        cgroup=record.cgroup,
+        layout=host.layout,
+        filters=host.filters,
+        console_size=request.console_size,
+    )
+    passed = Passed(tuple(fds[: request.attach]), None, tuple(fds[request.attach :]), pidfd)
+    _run(plan, request, passed, connection, monitor, host, taken)
+
+
+def _run(
+    plan: Plan,
+    request: StartRequest | ExecRequest,
+    passed: Passed,
+    connection: socket.socket,
+    monitor: socket.socket,
+    host: Host,
+    taken: Callable[[], None],
+) -> None:
+    """Start the process and hand it over; after an error nothing of it is left."""
+    directory, made = _state_dir(request.state_dir)
+    group = Group(host.cgroups, plan, existing=isinstance(request, ExecRequest))
+    try:
+        streams = Streams() if plan.terminal else _open_streams(request.open_stdin)
+        child = spawn(
+            plan,
+            group,
+            unified=host.layout.unified,
+            stdio=streams.theirs,
+            netns_fd=passed.netns,
+            container_pidfd=passed.container,
+            sibling=True,
+        )
+
+        def meanwhile() -> None:
+            taken()
+            for fd in streams.theirs or ():
+                os.close(fd)
+            _record(directory, request, plan, child, host)
+
+        handshake(plan, child, group, unified=host.layout.unified, meanwhile=meanwhile)
+        try:
+            _poststart(plan, child)
+            _hand_over(plan, request, child, streams, passed, connection, directory, monitor)
+        except BaseException:
+            child.kill()
+            group.abandon()
+            raise
+    except BaseException:
+        state.forget(directory)
+        if made:
+            os.rmdir(request.state_dir)
+        raise
+
+
+def _hand_over(
+    plan: Plan,
+    request: StartRequest | ExecRequest,
+    child: Child,
+    streams: Streams,
+    passed: Passed,
+    connection: socket.socket,
+    directory: int,
+    monitor: socket.socket,
+) -> None:
+    """Give the process to the monitor, then tell the engine."""
+    listener = _listen(directory)
+    outputs = streams.outputs if child.master_fd is None else (child.master_fd,)
+    watched = [child.pidfd, connection.fileno(), listener.fileno(), *outputs, *passed.client]
+    keep = _keep(plan, request, child, streams, passed)
+    others = [directory, *streams.stdin, *passed.held]
+    send_packet(monitor, bytes([len(watched)]) + encode(keep), [*watched, *others])
+    try:
+        send(connection, Started(child.pid, child.created_mountpoints))
+    except OSError:
+        pass  # the engine has gone; the next one will take the process up
+
+
+def _listen(directory: int) -> socket.socket:
+    """Listen in the state directory, whose path may be longer than a socket's may be."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"/proc/self/fd/{directory}/{state.SOCKET}")
+    listener.listen(4)
+    return listener
+
+
+def _keep(
+    plan: Plan,
+    request: StartRequest | ExecRequest,
+    child: Child,
+    streams: Streams,
+    passed: Passed,
+) -> Keep:
+    container = isinstance(request, StartRequest)
+    return Keep(
+        pid=child.pid,
+        created_mountpoints=child.created_mountpoints,
+        terminal=plan.terminal,
+        stdin=bool(streams.stdin),
+        stdin_once=request.stdin_once if isinstance(request, StartRequest) else True,
+        attach=bool(passed.client),
+        attach_streams=request.attach_streams,
+        log=request.log if isinstance(request, StartRequest) else LogSettings(driver="none"),
+        cgroup=plan.cgroup if container else "",
+        alone=plan.own_pids,
+        poststop=plan.hooks.poststop if container else (),
+        state=plan.state,
+    )
+
+
+def _poststart(plan: Plan, child: Child) -> None:
+    if plan.hooks.poststart:
+        running = msgspec.structs.replace(plan.state, pid=child.pid, status="running")
+        run_hooks(plan.hooks.poststart, running)
+
+
+def _state_dir(path: str) -> tuple[int, bool]:
+    """Open the monitor's directory, and whether it had to be made."""
+    if not os.path.isabs(path):
+        raise InvalidArgument(f"the state directory {path!r} is not absolute")
+    made = False
+    try:
+        os.mkdir(path, 0o700)
+        made = True
+    except FileExistsError:
+        pass
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not made:
+        state.forget(directory)
+    return directory, made
+
+
+def _open_streams(open_stdin: bool) -> Streams:
+    output, output_write = os.pipe()
+    errors, errors_write = os.pipe()
+    stdin: tuple[int, ...] = ()
+    if open_stdin:
+        stdin_read, stdin_write = os.pipe()
+        stdin = (stdin_write,)
+    else:
+        stdin_read = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    return Streams((stdin_read, output_write, errors_write), (output, errors), stdin)
+
+
+def _record(
+    directory: int, request: StartRequest | ExecRequest, plan: Plan, child: Child, host: Host
+) -> None:
+    ticks = state.start_time_ticks(child.pid)
+    if ticks is None:
+        raise InternalError("the container's set-up disappeared")
+    record = state.ProcessState(
+        id=request.id,
+        pid=child.pid,
+        start_time_ticks=ticks,
+        boot_id=host.boot_id,
+        bundle=plan.bundle,
+        cgroup=plan.cgroup,
+        owns_cgroup=isinstance(request, StartRequest),
+        created_ns=time.time_ns(),
+    )
+    state.write_state(directory, record)
+
+
+def open_container(request: ExecRequest, host: Host) -> tuple[state.ProcessState, int]:
+    """The state of the container that an exec goes into and a pidfd of its first process.
+
+    Conflict if it does not run; the pidfd is checked against the recorded time of its start, so
+    that another process that got its number is never entered.
+    """
+    ended = Conflict(f"Container {request.container_id} is not running")
+    record = state.read_state(request.container_state_dir)
+    if record is None or record.boot_id != host.boot_id or record.pid != request.container_pid:
+        raise ended
+    try:
+        pidfd = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        raise ended from None
+    if state.start_time_ticks(record.pid) != record.start_time_ticks:
+        os.close(pidfd)
+        raise ended
+    return record, pidfd
+
+
+def _read_spec(bundle: str) -> Spec:
+    path = os.path.join(bundle, "config.json")
+    try:
+        with open(path, "rb") as file:
+            return _spec_decoder.decode(file.read())
+    except OSError as error:
+        raise InternalError(f"cannot read {path}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"{path} is not a runtime configuration: {error}") from None
+
+
+def _decode_process(request: ExecRequest) -> Process:
+    try:
+        return _process_decoder.decode(request.process)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"the process of exec {request.id} is malformed: {error}") from None
