@@ -7,7 +7,7 @@ import ipaddress
 import time
 from collections.abc import Sequence
 
-from wherry.errors import Conflict, InternalError
+from wherry.errors import Conflict, InternalError, ResourceExhausted
 from wherry.network import sysctl
 from wherry.network.api import Endpoint, Network
 from wherry.network.definition import parse_options
@@ -19,6 +19,7 @@ from wherry.sys.netlink.connection import NetlinkError
 from wherry.sys.netlink.route import Address, Interface, Link, RouteConnection, Veth
 
 _DEFAULT_MTU = 1500
+_PORTS_OF_A_BRIDGE = 1023  # linux/net/bridge/br_private.h, BR_MAX_PORTS
 _RUNNING_LIMIT, _RUNNING_INTERVAL = 2.0, 0.0005  # seconds
 
 
@@ -110,6 +111,11 @@ class Links:
         except NetlinkError as error:
             if error.errno == errno.EEXIST:
                 raise FileExistsError(endpoint.host_interface) from error
+            if error.errno == errno.EXFULL:
+                raise ResourceExhausted(
+                    f"network {network.name} is full: the kernel joins {_PORTS_OF_A_BRIDGE} "
+                    "interfaces in a bridge at most, use one more network"
+                ) from error
             if self._route.find_link(network.interface) == self._bridges.get(network.interface):
                 raise
             self.ensure_bridge(network)

@@ -107,6 +107,23 @@ def test_a_full_network(engine: Any) -> None:
     assert engine.container("tiny").endpoint.ipv4 == first.endpoint.ipv4
 
 
+@pytest.mark.slow
+def test_a_full_bridge(engine: Any) -> None:
+    endpoints = []
+    sandbox = engine.networks.new_sandbox()
+    engine.sandboxes.append(sandbox)
+    request = EndpointRequest(container_id="c" * 64)
+    for _ in range(1023):
+        endpoints.append(engine.networks.connect("bridge", sandbox, request))
+    with pytest.raises(ResourceExhausted, match="network bridge is full"):
+        engine.networks.connect("bridge", sandbox, request)
+    assert len(endpoints) == len({endpoint.ipv4 for endpoint in endpoints}) == 1023
+    for endpoint in endpoints:
+        engine.networks.disconnect(endpoint)
+    engine.networks.drain()
+    assert _links("wv") == set()
+
+
 def test_many_at_a_time(engine: Any) -> None:
     def start(number: int) -> Any:
         sandbox = engine.networks.new_sandbox()
