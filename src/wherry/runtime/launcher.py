@@ -139,6 +139,8 @@ class Launcher:
         tell = self._announcement(monitor_pid)
         try:
             set_own_name(b"wherry-starter")
+            self._title.set("wherry-starter")
+            self._title.set("wherry-monitor (waiting)", monitor_pid)
             packet = self._next_request()
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
