@@ -27,12 +27,13 @@ from wherry.build.api import (
 from wherry.build.builder import Builder, ContextStream
 from wherry.engine.events import Events
 from wherry.engine.launch import Launcher
+from wherry.engine.networking import requested_networks
 from wherry.engine.records import Container, Credentials, MountPoint
 from wherry.engine.registries import Registries
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
 from wherry.errors import Conflict, InvalidArgument, NotFound
-from wherry.model.container import MountRequest
+from wherry.model.container import MountRequest, NetworkingConfig
 from wherry.model.digest import Digest
 from wherry.model.image import Platform
 from wherry.model.reference import parse_reference
@@ -76,7 +77,7 @@ class ContainerSteps:
             image_name="",
             config=step.config,
             host=step.host,
-            networking={},
+            networking=requested_networks(step.host, NetworkingConfig()),
             path=args[0],
             args=tuple(args[1:]),
             mounts=tuple(_mount_point(mount) for mount in step.host.mounts or ()),

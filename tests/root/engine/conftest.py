@@ -102,7 +102,7 @@ def engine(roots: EngineSettings) -> Iterator[TestEngine]:
     assert not list(Path(roots.exec_root, "containers").iterdir())
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def nothing_is_left(engine: TestEngine) -> Iterator[None]:
     """Each test removes what it made: containers, networks, volumes, and all that is behind."""
     before = _traces(engine)

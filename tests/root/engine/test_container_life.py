@@ -14,7 +14,7 @@ from wherry.errors import Conflict, InvalidArgument, NotFound, NotModified
 from wherry.model.container import HostConfig, LogConfig, NetworkingConfig, RestartPolicy
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("nothing_is_left")]
 
 NO_NETWORK = "none"
 

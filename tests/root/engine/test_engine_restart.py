@@ -67,7 +67,7 @@ def test_a_running_container_is_taken_up(settings: EngineSettings) -> None:
 
 def test_an_end_between_two_engines_is_not_lost(settings: EngineSettings) -> None:
     engine = opened(settings)
-    container = create(engine, "sh", "-c", "read x; echo late; exit 6")
+    container = create(engine, "sleep", "600")
     engine.containers.start(container)
     pid = engine.containers.get(container).state.pid
     descriptor = os.pidfd_open(pid)

@@ -42,9 +42,7 @@ def test_five_results_are_kept() -> None:
 
 
 def test_the_start_interval_holds_while_starting_only() -> None:
-    check = HealthConfig(
-        interval=30 * SECOND, start_period=10 * SECOND, start_interval=SECOND
-    )
+    check = HealthConfig(interval=30 * SECOND, start_period=10 * SECOND, start_interval=SECOND)
     assert next_interval(Health(), check, age_ns=0) == SECOND
     assert next_interval(Health(), check, age_ns=11 * SECOND) == 30 * SECOND
     assert next_interval(Health(status="healthy"), check, age_ns=0) == 30 * SECOND

@@ -73,9 +73,7 @@ def test_a_mount_of_a_missing_host_path_is_an_error_and_a_bind_is_not(tmp_path: 
     made = plan(
         ContainerConfig(),
         HostConfig(
-            mounts=(
-                MountRequest(type="bind", source=missing, target="/x", bind_options=options),
-            )
+            mounts=(MountRequest(type="bind", source=missing, target="/x", bind_options=options),)
         ),
     )["/x"]
     assert made.create_source
@@ -97,9 +95,7 @@ def test_tmpfs_and_volume_requests_keep_their_options() -> None:
 def test_what_is_not_supported_is_refused_by_name() -> None:
     for request in (
         MountRequest(type="npipe", source="x", target="/p"),
-        MountRequest(
-            type="volume", target="/v", volume_options=VolumeOptions(subpath="below")
-        ),
+        MountRequest(type="volume", target="/v", volume_options=VolumeOptions(subpath="below")),
     ):
         with pytest.raises(NotSupported, match=r"npipe|Subpath"):
             plan(ContainerConfig(), HostConfig(mounts=(request,)))

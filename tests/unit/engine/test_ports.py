@@ -24,7 +24,9 @@ def test_a_binding_with_address_and_port() -> None:
 
 def test_a_binding_without_details_asks_for_any_port() -> None:
     for bindings in (None, (), (PortBinding(),)):
-        (request,) = port_requests(ContainerConfig(), HostConfig(port_bindings={"53/udp": bindings}))
+        (request,) = port_requests(
+            ContainerConfig(), HostConfig(port_bindings={"53/udp": bindings})
+        )
         assert (request.protocol, request.host_port_first, request.host_port_last) == ("udp", 0, 0)
 
 

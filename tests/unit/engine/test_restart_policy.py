@@ -20,7 +20,12 @@ from wherry.model.digest import digest_of
 
 
 def container(
-    policy: str = "", *, retries: int = 0, restarts: int = 0, stopped: bool = False, ran: bool = True
+    policy: str = "",
+    *,
+    retries: int = 0,
+    restarts: int = 0,
+    stopped: bool = False,
+    ran: bool = True,
 ) -> Container:
     return Container(
         id="a" * 64,
@@ -29,9 +34,7 @@ def container(
         image_id=digest_of(b""),
         image_name="i",
         config=ContainerConfig(),
-        host=HostConfig(
-            restart_policy=RestartPolicy(name=policy, maximum_retry_count=retries)
-        ),
+        host=HostConfig(restart_policy=RestartPolicy(name=policy, maximum_retry_count=retries)),
         networking={},
         path="true",
         args=(),
