@@ -146,6 +146,11 @@ class Images(Protocol):
 
         Hashes while unpacking, so the stream is read once; DataCorrupt if the diff id differs,
         and nothing is left then. Unpacking a chain that is there already only verifies it.
+
+        Without ``expected_diff_id`` the stream is nobody's layer yet and becomes one of ours: its
+        diff id is that of the stream that :meth:`layer_tar` makes of the same files. With it,
+        :meth:`layer_tar` needs the blob: give it to :meth:`add` in the record, or have the
+        uncompressed stream itself in the blob store.
         """
         ...
 

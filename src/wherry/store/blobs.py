@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from types import TracebackType
 from typing import BinaryIO, NoReturn
 from uuid import uuid4
 
@@ -151,12 +150,7 @@ class BlobFile:
     def __enter__(self) -> BlobFile:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -17,7 +17,7 @@ import msgspec
 
 from wherry.errors import Conflict, DataCorrupt, InvalidArgument, NotFound, WherryError
 from wherry.model.digest import Digest, digest_of, parse_digest
-from wherry.model.image import ImageConfig
+from wherry.model.image import OCI_LAYER, Descriptor, ImageConfig
 from wherry.model.reference import Reference, parse_reference
 from wherry.snapshot.api import Snapshotter
 from wherry.store import layers as layer_table
@@ -135,13 +135,19 @@ class ImageStore:
     def _set_blob(self, record: LayerRecord) -> None:
         if self._layers.find(record.chain_id) is None:
             raise NotFound(f"the layer {record.diff_id} has not been unpacked")
-        if record.blob is not None:
-            blob = record.blob
+        blob = record.blob or self._uncompressed(record)
+        if blob is not None:
             self._db.execute(
                 "UPDATE layer SET media_type = ?, blob = ?, blob_size = ? "
                 "WHERE chain_id = ? AND blob IS NULL",
                 blob.media_type, blob.digest, blob.size, record.chain_id,
             )  # fmt: skip
+
+    def _uncompressed(self, record: LayerRecord) -> Descriptor | None:
+        """A layer that came uncompressed (`docker load`) may be in the blob store as it is."""
+        if not self._blobs.has(record.diff_id):
+            return None
+        return Descriptor(media_type=OCI_LAYER, digest=record.diff_id, size=record.size)
 
     def get(self, name_or_id: str) -> Image:
         """See :class:`wherry.store.api.Images`."""

@@ -89,12 +89,16 @@ class Layers:
             _verify(hashing.digest, expected)
             return known
         with self._temporary(parent) as key:
-            with ExitStack() as stack, Ahead(hashing) as ahead:
-                upper = _open(stack, self._trees.changes_dir(key))
-                lower = self._open_below(stack, parent)
-                apply_layer(ahead, upper, lower)
+            self._unpack(hashing, key, parent)
+            if expected is None:
+                return self._commit(key, parent, *self._measure(key, parent))
             _verify(hashing.digest, expected)
             return self._commit(key, parent, hashing.digest, hashing.size)
+
+    def _unpack(self, stream: HashingStream, key: str, parent: Digest | None) -> None:
+        with ExitStack() as stack, Ahead(stream) as ahead:
+            upper = _open(stack, self._trees.changes_dir(key))
+            apply_layer(ahead, upper, self._open_below(stack, parent))
 
     def _known(self, parent: Digest | None, expected: Digest | None) -> LayerRecord | None:
         if expected is None:
@@ -108,20 +112,24 @@ class Layers:
     ) -> LayerRecord | None:
         """See :meth:`wherry.store.api.Images.commit_layer`."""
         parent = self._parent_of(key)
-        paths = tuple(exclude)
+        with ExitStack() as stack:
+            settle(_open(stack, self._trees.changes_dir(key)), tuple(exclude), max_mtime)
+        diff_id, size = self._measure(key, parent)
+        if not size:
+            self._trees.remove(key)
+            return None
+        return self._commit(key, parent, diff_id, size)
+
+    def _measure(self, key: str, parent: Digest | None) -> tuple[Digest, int]:
+        """The digest and the size of the tar stream that a snapshot's changes make."""
         hasher = hashlib.sha256()
         size = 0
         with ExitStack() as stack:
             upper = _open(stack, self._trees.changes_dir(key))
-            lower = self._open_below(stack, parent)
-            settle(upper, paths, max_mtime)
-            for data in batched(pack_layer(upper, lower)):
+            for data in batched(pack_layer(upper, self._open_below(stack, parent))):
                 hasher.update(data)
                 size += len(data)
-        if not size:
-            self._trees.remove(key)
-            return None
-        return self._commit(key, parent, Digest("sha256:" + hasher.hexdigest()), size)
+        return Digest("sha256:" + hasher.hexdigest()), size
 
     def changes(self, key: str, exclude: Collection[str] = ()) -> Iterator[bytes]:
         """The tar stream of what an active snapshot changes, as a layer; empty if nothing."""

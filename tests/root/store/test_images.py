@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from wherry.snapshot.overlay import OverlaySnapshotter
 from wherry.store.blobs import BlobStore
 from wherry.store.database import Database
 from wherry.store.images import ImageStore
-from wherry.sys import mount
+from wherry.sys import mount, namespaces
 from wherry.testing.images import (
     ImagesContract,
     add,
@@ -87,7 +87,7 @@ def test_a_pulled_layer_is_made_again_from_its_blob(stores: Stores) -> None:
     data = tar_of(a="a")
     compressed = gzip.compress(data)
     digest = stores.blobs.put(compressed)
-    layer = stores.images.apply_layer(io.BytesIO(data), parent=None, expected_diff_id=None)
+    layer = unpack(stores.images, a="a")
     blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=len(compressed))
     record = type(layer)(diff_id=layer.diff_id, chain_id=layer.chain_id, size=layer.size, blob=blob)
     image = stores.images.add(config_of(record), [record])
@@ -101,6 +101,17 @@ def test_a_foreign_layer_without_its_blob_cannot_be_made_again(stores: Stores) -
     layer = unpack(stores.images, a="a")  # the library's archives end in more zeros than ours
     with pytest.raises(DataCorrupt, match="cannot be made again"):
         list(stores.images.layer_tar(layer))
+
+
+def test_an_uncompressed_layer_is_its_own_blob(stores: Stores) -> None:
+    data = tar_of(a="a")
+    stores.blobs.put(data)
+    image = add(stores.images, unpack(stores.images, a="a"))
+    assert b"".join(stores.images.layer_tar(image.layers[0])) == data
+    stores.images.collect_garbage()
+    assert stores.blobs.has(sha256(data))
+    stores.images.remove(image.id)
+    assert list(stores.blobs.list()) == []
 
 
 def test_blobs_go_with_the_last_image_that_needs_them(stores: Stores) -> None:
@@ -160,19 +171,27 @@ def test_a_crash_leaves_no_half_image(
     stores.close()
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of four megabytes that nobody else sees."""
-    context = mount.fsopen("tmpfs")
-    mount.fsconfig_string(context, "size", "4m")
-    mount.fsconfig_create(context)
-    fd = mount.fsmount(context)
-    os.close(context)
-    yield Path(f"/proc/self/fd/{fd}")
-    os.close(fd)
+def on_a_small_disk(directory: Path, run: Callable[[Path], None]) -> None:
+    """Run in another process, with a file system of four megabytes that only it sees."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            namespaces.unshare(namespaces.CLONE_NEWNS)
+            mount.mount("none", "/", "", mount.MS_REC | mount.MS_PRIVATE)
+            mount.mount("tmpfs", str(directory), "tmpfs", 0, "size=4m")
+            run(directory)
+        except BaseException:  # noqa: BLE001  the parent tells
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(small_disk: Path) -> None:
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    on_a_small_disk(tmp_path, fill_the_disk)
+
+
+def fill_the_disk(small_disk: Path) -> None:
     stores = Stores.at(small_disk)
     before = disk_use(small_disk)
     with pytest.raises(ResourceExhausted, match="cannot unpack 'b': no space left on device"):
