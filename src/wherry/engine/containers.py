@@ -195,7 +195,7 @@ class Containers:
             state = msgspec.structs.replace(record.state, status="removing")
             self._table.set_state(entry, state)
             self._drop(entry, volumes)
-        result = WaitResult(exit_code=record.state.exit_code, error=record.state.error)
+        result = WaitResult(exit_code=record.state.exit_code)
         self._events.container("destroy", record)
         entry.waiters.removed(result)
 

@@ -86,7 +86,7 @@ class ImageLibrary:
         self._check_unused(image, force)
         removed = [self._untag(image, text) for text in image.references]
         removed += [RemovedImage(untagged=_familiar(text)) for text in image.repo_digests]
-        if self._users(image):
+        if self._is_used(image):
             # Forced while a stopped container needs it: the names go, the content stays.
             return tuple(removed)
         return (*removed, *self._delete(image))
@@ -98,7 +98,7 @@ class ImageLibrary:
         removed: list[RemovedImage] = []
         reclaimed = 0
         for image in self.store.list():
-            if (nameless_only and image.references) or self._users(image):
+            if (nameless_only and image.references) or self._is_used(image):
                 continue
             if not labels_match(filters.get("label", ()), image.config.config.labels):
                 continue
@@ -107,8 +107,8 @@ class ImageLibrary:
             reclaimed += image.size
         return tuple(removed), reclaimed
 
-    def _users(self, image: Image) -> list[str]:
-        return [e.id for e in self.containers if e.record.image_id == image.id]
+    def _is_used(self, image: Image) -> bool:
+        return any(entry.record.image_id == image.id for entry in self.containers)
 
     def _check_unused(self, image: Image, force: bool) -> None:
         for entry in self.containers:
@@ -131,10 +131,10 @@ class ImageLibrary:
         self._event("untag", image, reference.familiar)
         return RemovedImage(untagged=reference.familiar)
 
-    def _delete(self, image: Image) -> list[RemovedImage]:
+    def _delete(self, image: Image) -> tuple[RemovedImage, ...]:
         layers = self.store.remove(image.id)
         self._event("delete", image, image.id)
-        return [RemovedImage(deleted=digest) for digest in (image.id, *layers)]
+        return tuple(RemovedImage(deleted=digest) for digest in (image.id, *layers))
 
     def _event(self, action: str, image: Image, name: str) -> None:
         labels = image.config.config.labels or {}

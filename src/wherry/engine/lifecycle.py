@@ -118,7 +118,8 @@ class Lifecycle:
             pid=0,
         )
         self._table.save(entry, msgspec.structs.replace(record, state=state))
-        entry.waiters.exited(WaitResult(exit_code=code, error=str(error)), restarting=False)
+        # Without the sentence: who waits is who asked for the start, and has it already.
+        entry.waiters.exited(WaitResult(exit_code=code), restarting=False)
         if record.host.auto_remove:
             self._workers.submit(lambda: self.remove_after_exit(entry))
 

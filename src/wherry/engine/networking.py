@@ -124,6 +124,7 @@ def _endpoint_request(record: Container, settings: EndpointSettings) -> Endpoint
     ipam = settings.ipam_config
     return EndpointRequest(
         container_id=record.id,
+        container_name=record.name,
         ipv4=ipam.ipv4_address if ipam else "",
         ipv6=ipam.ipv6_address if ipam else "",
         mac=settings.mac_address or record.config.mac_address or "",
