@@ -227,4 +227,4 @@ def _error(response: Response) -> WherryError:
     except (ValueError, KeyError):
         message = data.decode(errors="replace").strip()
     base = _ERRORS.get(response.status, InternalError)
-    return base(message or f"the engine answered {response.status} {response.reason}")
+    return base(message or f"the engine answered with status {response.status} and no reason")
