@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from wherry.cli.context import Context
 from wherry.cli.each import container_path
-from wherry.cli.interact import Interaction, check_terminal, exit_status, start_failure
+from wherry.cli.interact import (
+    Interaction,
+    attach_query,
+    check_terminal,
+    container_interaction,
+    exit_status,
+    start_failure,
+)
 from wherry.cli.options import Arguments, Command, CommandError, Option
 from wherry.cli.terminal import window_size
 from wherry.cli.values import environment
@@ -27,21 +34,8 @@ def _attach(context: Context, arguments: Arguments) -> int:
     config = details["Config"]
     stdin = config["OpenStdin"] and not arguments.flag("no-stdin")
     check_terminal(tty=config["Tty"], stdin=stdin)
-    interaction = Interaction(
-        context,
-        tty=config["Tty"],
-        stdin=stdin,
-        resize_path=f"{path}/resize",
-        kill_path=f"{path}/kill" if arguments.flag("sig-proxy") else "",
-        detach_keys=arguments.text("detach-keys"),
-    )
-    query = {
-        "stream": True,
-        "stdin": stdin or None,
-        "stdout": True,
-        "stderr": True,
-        "detachKeys": arguments.text("detach-keys") or None,
-    }
+    interaction = container_interaction(context, arguments, path, tty=config["Tty"], stdin=stdin)
+    query = attach_query(arguments, stdin=stdin)
     with interaction.prepared(), context.session.hijack(f"{path}/attach", query) as stream:
         if interaction.run(stream):
             return 0

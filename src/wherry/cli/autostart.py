@@ -16,6 +16,7 @@ from wherry.errors import PermissionDenied, Unavailable
 _PATIENCE = 20.0  # seconds
 _BETWEEN = 0.01  # seconds from one look at the socket to the next
 _LOG_NAME = "engine.log"
+_LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log is put aside when an engine is started
 _TAIL = 2000  # bytes of the log to look at for a reason
 
 
@@ -61,6 +62,8 @@ def _answers(session: Session) -> bool:
 
 
 def _spawn(command: tuple[str, ...], log: str) -> subprocess.Popen[bytes]:
+    if os.path.exists(log) and os.path.getsize(log) > _LOG_LIMIT:
+        os.replace(log, f"{log}.1")
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
         return subprocess.Popen(

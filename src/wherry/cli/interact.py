@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from wherry.cli.context import STDIN, Context, is_terminal
-from wherry.cli.options import CommandError
-from wherry.cli.pump import Pump
+from wherry.cli.context import STDERR, STDIN, Context, is_terminal
+from wherry.cli.options import Arguments, CommandError
+from wherry.cli.pump import Pump, write_all
 from wherry.cli.terminal import PROXIED, Signals, parse_keys, raw_mode, window_size
-from wherry.client.session import Session
+from wherry.client.session import Session, decode_json
 from wherry.client.transport import Stream
 from wherry.errors import WherryError
 
@@ -79,6 +79,8 @@ class Interaction:
             if self._tty:
                 self._resize(_RESIZE_TRIES)
             pump.run()
+        if pump.detached:
+            write_all(STDERR, b"\r\n")
         return pump.detached
 
     def _on_signal(self, number: int) -> None:
@@ -104,6 +106,57 @@ class Interaction:
                 return
             except WherryError:
                 time.sleep(_RESIZE_PAUSE if tries > 1 else 0)
+
+
+def container_interaction(
+    context: Context, arguments: Arguments, path: str, *, tty: bool, stdin: bool
+) -> Interaction:
+    """For the container at ``path``, as the options ``sig-proxy`` and ``detach-keys`` say."""
+    return Interaction(
+        context,
+        tty=tty,
+        stdin=stdin,
+        resize_path=f"{path}/resize",
+        kill_path=f"{path}/kill" if arguments.flag("sig-proxy") else "",
+        detach_keys=arguments.text("detach-keys"),
+    )
+
+
+def attach_query(
+    arguments: Arguments, *, stdin: bool, stdout: bool = True, stderr: bool = True
+) -> dict[str, Any]:
+    return {
+        "stream": True,
+        "stdin": stdin or None,
+        "stdout": stdout or None,
+        "stderr": stderr or None,
+        "detachKeys": arguments.text("detach-keys") or None,
+    }
+
+
+def start_attached(
+    context: Context, path: str, interaction: Interaction, query: dict[str, Any], *, removed: bool
+) -> int:
+    """Attach, ask to be told of the end, start, carry bytes, and return the container's status.
+
+    ``removed``: the end is when the engine has removed the container.
+    """
+    session = context.session
+    with interaction.prepared(), session.hijack(f"{path}/attach", query) as stream:
+        condition = "removed" if removed else "next-exit"
+        waiting = session.request("POST", f"{path}/wait", {"condition": condition})
+        start(context, path)
+        if interaction.run(stream):
+            return 0
+        return exit_status(decode_json(waiting.read()))
+
+
+def start(context: Context, path: str) -> None:
+    """Start a container; CommandError with Docker's exit status if it cannot be started."""
+    try:
+        context.session.post(f"{path}/start")
+    except WherryError as error:
+        raise start_failure(error) from None
 
 
 def start_failure(error: WherryError) -> CommandError:

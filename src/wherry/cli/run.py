@@ -10,15 +10,14 @@ from wherry.cli.context import Context
 from wherry.cli.create_body import attached, create_body
 from wherry.cli.create_options import CREATE
 from wherry.cli.interact import (
-    Interaction,
+    attach_query,
     check_terminal,
-    exit_status,
-    start_failure,
+    container_interaction,
+    start,
+    start_attached,
 )
 from wherry.cli.options import Arguments, Command, CommandError, Option, UsageError
 from wherry.cli.terminal import window_size
-from wherry.client.session import decode_json
-from wherry.client.transport import Stream
 from wherry.errors import NotFound, WherryError
 
 TYPE_CHECKING = False  # importing typing costs 3 ms
@@ -36,75 +35,27 @@ def _run(context: Context, arguments: Arguments) -> int:
         check_terminal(tty=tty, stdin=stdin)
     with _as_status(_DAEMON_FAILED):
         identifier = _create_container(context, arguments)
+        path = f"/containers/{identifier}"
         if detach:
-            _start(context, identifier)
+            start(context, path)
             context.print(identifier)
             return 0
-        interaction = Interaction(
-            context,
-            tty=tty,
-            stdin=stdin,
-            resize_path=f"/containers/{identifier}/resize",
-            kill_path=f"/containers/{identifier}/kill" if arguments.flag("sig-proxy") else "",
-            detach_keys=arguments.text("detach-keys"),
-        )
-        if not (stdin or stdout or stderr):
-            raise UsageError("run needs a stream to attach to, or --detach")
-        query = _attach_query(arguments, stdin, stdout, stderr)
-        return _foreground(context, identifier, interaction, query, arguments.flag("rm"))
-
-
-def _attach_query(arguments: Arguments, stdin: bool, stdout: bool, stderr: bool) -> dict[str, Any]:
-    return {
-        "stream": True,
-        "stdin": stdin or None,
-        "stdout": stdout or None,
-        "stderr": stderr or None,
-        "detachKeys": arguments.text("detach-keys") or None,
-    }
-
-
-def _foreground(
-    context: Context,
-    identifier: str,
-    interaction: Interaction,
-    query: dict[str, Any],
-    removed: bool,
-) -> int:
-    """Attach, ask to be told of the end, start, carry bytes, and return the container's status."""
-    path = f"/containers/{identifier}"
-    with interaction.prepared(), context.session.hijack(f"{path}/attach", query) as stream:
-        condition = "removed" if removed else "next-exit"
-        waiting = context.session.request("POST", f"{path}/wait", {"condition": condition})
-        _start(context, identifier)
-        if _carry(interaction, stream):
-            return 0
-        return exit_status(decode_json(waiting.read()))
-
-
-def _carry(interaction: Interaction, stream: Stream) -> bool:
-    detached = interaction.run(stream)
-    if detached:
-        os.write(2, b"\r\n")
-    return detached
-
-
-def _start(context: Context, identifier: str) -> None:
-    try:
-        context.session.post(f"/containers/{identifier}/start")
-    except WherryError as error:
-        raise start_failure(error) from None
+        interaction = container_interaction(context, arguments, path, tty=tty, stdin=stdin)
+        query = attach_query(arguments, stdin=stdin, stdout=stdout, stderr=stderr)
+        return start_attached(context, path, interaction, query, removed=arguments.flag("rm"))
 
 
 @contextmanager
 def _as_status(code: int) -> Iterator[None]:
-    """Errors of the engine have this exit status."""
+    """Errors of the engine, and files that cannot be read, have this exit status."""
     try:
         yield
     except (UsageError, CommandError):
         raise
     except WherryError as error:
         raise CommandError(str(error), code) from None
+    except FileNotFoundError as error:
+        raise CommandError(f"{error.filename}: no such file", code) from None
 
 
 # --- creation -----------------------------------------------------------------------------------

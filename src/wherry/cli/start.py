@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from wherry.cli.context import Context
 from wherry.cli.each import container_path, each
-from wherry.cli.interact import Interaction, check_terminal, exit_status, start_failure
+from wherry.cli.interact import attach_query, check_terminal, container_interaction, start_attached
 from wherry.cli.options import Arguments, Command, Option, UsageError
-from wherry.client.session import decode_json
-from wherry.errors import WherryError
 
 
 def _start(context: Context, arguments: Arguments) -> int:
@@ -29,31 +27,10 @@ def _attached(context: Context, arguments: Arguments) -> int:
     stdin = arguments.flag("interactive") and config["OpenStdin"]
     tty = config["Tty"]
     check_terminal(tty=tty, stdin=stdin)
-    interaction = Interaction(
-        context,
-        tty=tty,
-        stdin=stdin,
-        resize_path=f"{path}/resize",
-        kill_path=f"{path}/kill" if arguments.flag("sig-proxy") else "",
-        detach_keys=arguments.text("detach-keys"),
-    )
-    query = {
-        "stream": True,
-        "stdin": stdin or None,
-        "stdout": True,
-        "stderr": True,
-        "detachKeys": arguments.text("detach-keys") or None,
-    }
-    condition = "removed" if details["HostConfig"]["AutoRemove"] else "next-exit"
-    with interaction.prepared(), context.session.hijack(f"{path}/attach", query) as stream:
-        waiting = context.session.request("POST", f"{path}/wait", {"condition": condition})
-        try:
-            context.session.post(f"{path}/start")
-        except WherryError as error:
-            raise start_failure(error) from None
-        if interaction.run(stream):
-            return 0
-        return exit_status(decode_json(waiting.read()))
+    interaction = container_interaction(context, arguments, path, tty=tty, stdin=stdin)
+    query = attach_query(arguments, stdin=stdin)
+    removed = details["HostConfig"]["AutoRemove"]
+    return start_attached(context, path, interaction, query, removed=removed)
 
 
 COMMANDS = {

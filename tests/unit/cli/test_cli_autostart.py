@@ -87,6 +87,15 @@ def test_an_engine_that_ends_in_silence(tmp_path: Path) -> None:
         start_engine(_session(tmp_path), ("/bin/false",))
 
 
+def test_a_large_log_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run/engine.log").open("wb") as log:
+        log.truncate(11 * 1024 * 1024)
+    with pytest.raises(Unavailable, match="said nothing"):
+        start_engine(_session(tmp_path), ("/bin/false",))
+    assert (tmp_path / "run/engine.log.1").exists()
+
+
 def test_root_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(PermissionDenied, match="needs root"):

@@ -132,6 +132,12 @@ def test_the_file_for_the_id(container: FakeApi, cli: Cli, tmp_path: Path) -> No
     assert not (tmp_path / "other").exists()
 
 
+def test_a_file_that_is_missing(api: FakeApi, cli: Cli, tmp_path: Path) -> None:
+    done = cli("run", "--env-file", str(tmp_path / "none"), "busybox")
+    assert (done.code, done.err) == (125, f"wherry: {tmp_path}/none: no such file\n")
+    assert not api.requests
+
+
 def test_a_terminal_is_needed_for_it(container: FakeApi, cli: Cli) -> None:
     done = cli("run", "-it", "busybox")
     assert (done.code, done.err) == (1, "wherry: the input device is not a TTY\n")
