@@ -229,6 +229,11 @@ class LauncherRuntime:
         self._thread = threading.Thread(target=self._watch, name="wherry-monitors", daemon=True)
         self._thread.start()
 
+    @property
+    def launcher_pid(self) -> int:
+        """The process that keeps monitors in stock; changes when it had to be replaced."""
+        return self._launcher.pid
+
     # --- starting ---
 
     def start(self, request: StartRequest, fds: Sequence[int] = ()) -> MonitoredProcess:

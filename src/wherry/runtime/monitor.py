@@ -94,9 +94,10 @@ class Monitor:
         self._state_dir = rest.pop(0)
         if keep.stdin:
             self._stdin = rest.pop(0)
+        self._held = rest
         self._serve(socket.socket(fileno=connection))
         if client is not None:
-            self.attach(socket.socket(fileno=client), *keep.attach_streams)
+            self._attach(socket.socket(fileno=client), *keep.attach_streams)
 
     # --- the loop ---
 
@@ -196,7 +197,7 @@ class Monitor:
 
     # --- attached clients ---
 
-    def attach(self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool) -> None:
+    def _attach(self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool) -> None:
         """Connect a client to the streams from now on."""
         wanted = {0: stdin and self._stdin is not None, 1: stdout, 2: stderr}
         if self._keep.terminal:
@@ -376,7 +377,7 @@ class Monitor:
             self._close_stdin()
         elif isinstance(message, Attach) and fds:
             sock = socket.socket(fileno=os.dup(fds[0]))
-            self.attach(sock, message.stdin, message.stdout, message.stderr)
+            self._attach(sock, message.stdin, message.stdout, message.stderr)
 
     # --- the end ---
 
@@ -415,6 +416,7 @@ class Monitor:
                 self._log.write(stream, lines.finish(now))
             self._log.close()
         oom_killed = bool(self._keep.cgroup and self._with_cgroup(_end_cgroup))
+        close_all(self._held)  # whoever hears of the end may want the ports again
         if self._keep.poststop:
             self._run_poststop()
         self._exited = Exited(code, oom_killed, now)
