@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from wherry.client import Client, CommandFailed
+from wherry.daemon.wiring import open_engine
+from wherry.engine.settings import EngineSettings
 from wherry.errors import Conflict, NotFound, Unavailable
 
 pytestmark = pytest.mark.root
@@ -57,10 +59,17 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
         _wait_for(made.host, engine, root / "log")
         made.text("bootstrap", "-q", "busybox")
         yield made
-        made("network", "prune", "-f")
     finally:
         engine.terminate()
         assert engine.wait(_PATIENCE) == 0
+        _purge(EngineSettings(data_root=f"{root}/data", exec_root=f"{root}/exec"))
+
+
+def _purge(settings: EngineSettings) -> None:
+    """Take away the bridge and the filter that an engine leaves for the next one."""
+    engine = open_engine(settings)
+    engine.networks.purge()
+    engine.close()
 
 
 def _wait_for(host: str, engine: subprocess.Popen[bytes], log: Path) -> None:
