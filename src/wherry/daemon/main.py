@@ -109,5 +109,10 @@ def _serve(
 
     from wherry.daemon.serving import serve
 
-    api = ApiSettings(version=__version__, host_ca=settings.host_ca, proxy_env=settings.proxy_env)
+    api = ApiSettings(
+        version=__version__,
+        log_driver=options.log_driver,
+        host_ca=settings.host_ca,
+        proxy_env=settings.proxy_env,
+    )
     asyncio.run(serve(engine, api, sockets, options.hosts))

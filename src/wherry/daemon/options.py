@@ -16,6 +16,7 @@ from wherry.errors import InvalidArgument
 
 DEFAULT_CONFIG = "/etc/wherry/daemon.json"
 DEFAULT_HOST = "unix:///run/wherry/wherry.sock"
+LOG_DRIVERS = ("json-file", "local", "none")
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 Kind = Literal["text", "number", "switch", "list"]
@@ -61,6 +62,7 @@ OPTIONS = (
     Option("cgroup-parent", "text", "control group above those of all containers"),
     Option("host-ca", "switch", "show the host's certificate authorities to containers and builds"),
     Option("insecure-tcp", "switch", "allow TCP on other addresses than the loopback, without TLS"),
+    Option("log-driver", "text", f"log of containers that name none: {', '.join(LOG_DRIVERS)}"),
     Option("live-restore", "switch", "accepted; containers always outlive the engine"),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -77,6 +79,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     exec_root: str = "/run/wherry"
     pidfile: str = ""
     log_level: str = "info"
+    log_driver: str = "json-file"
     debug: bool = False
     group: str = ""
     labels: tuple[str, ...] = ()
@@ -188,6 +191,11 @@ def _checked(options: Options) -> Options:
     if options.log_level not in LEVELS:
         raise BadOptions(
             f"the log level {options.log_level!r} is not known: want one of {', '.join(LEVELS)}"
+        )
+    if options.log_driver not in LOG_DRIVERS:
+        raise BadOptions(
+            f"the log driver {options.log_driver!r} is not known: want one of"
+            f" {', '.join(LOG_DRIVERS)}"
         )
     for label in options.labels:
         if not label.partition("=")[0]:

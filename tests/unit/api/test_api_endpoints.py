@@ -158,6 +158,7 @@ def test_create_passes_everything_on(api: Any, engine: Any) -> None:
     assert (name, config.cmd, config.entrypoint) == ("web", ("date",), ("",))
     assert (config.hostname, config.exposed_ports) == ("", {"80/tcp": {}})
     assert host.memory == 1024
+    assert host.log_config.type == "json-file"
     assert host.port_bindings["80/tcp"][0].host_port == "8080"
     assert host.port_bindings["81/tcp"] is None
     assert networking.endpoints_config["Mine"] is None

@@ -74,6 +74,7 @@ def test_the_file_has_dockerds_keys(config: Any) -> None:
         ({"hosts": "unix:///x"}, [], "'hosts' in .* has a wrong value"),
         ({"tlsverify": True}, [], "'tlsverify' in .* is not supported yet"),
         ({"debug": False}, ["-D"], "both as a flag and in the configuration file: debug: "),
+        ({"log-driver": "syslog"}, [], "'syslog' is not known"),
         ({"log-level": "loud"}, [], "'loud' is not known"),
         ({"labels": ["=x"]}, [], "has no key"),
         ({"proxies": {"ftp": "x"}}, [], "unknown members: ftp"),

@@ -25,16 +25,24 @@ async def create(context: Context, request: Request, _: str) -> Reply:
     body = _listed(await json_body(request, context.settings), "Cmd", "Entrypoint", "Shell")
     config = shaped(body, ContainerConfig)
     parts = shaped(body, _HostParts)
+    host = _with_log_driver(parts.host_config, context.settings.log_driver)
     created = await context.quick(
         context.engine.containers.create,
         request.value("name").removeprefix("/"),
         config,
-        parts.host_config,
+        host,
         parts.networking_config,
         platform=request.value("platform"),
         host_ca=host_ca(request, parts.host_config.annotations),
     )
     return context.json({"Id": created.id, "Warnings": created.warnings}, 201)
+
+
+def _with_log_driver(host: HostConfig, default: str) -> HostConfig:
+    if host.log_config.type:
+        return host
+    log = msgspec.structs.replace(host.log_config, type=default)
+    return msgspec.structs.replace(host, log_config=log)
 
 
 def _listed(body: Any, *names: str) -> Any:

@@ -32,8 +32,9 @@ async def version(context: Context, request: Request, _: str) -> Reply:
     return context.json(wire.version(info, context.settings))
 
 
-async def info(context: Context, request: Request, _: str) -> Reply:
-    return context.json(wire.information(await context.quick(context.engine.system.info)))
+async def information(context: Context, request: Request, _: str) -> Reply:
+    info = await context.quick(context.engine.system.info)
+    return context.json(wire.information(info, context.settings))
 
 
 async def disk_usage(context: Context, request: Request, _: str) -> Reply:
@@ -78,6 +79,6 @@ def _image_usage(engine: EngineApi) -> dict[str, Any]:
 ROUTES = (
     Route("GET", "/_ping", ping),
     Route("GET", "/version", version),
-    Route("GET", "/info", info),
+    Route("GET", "/info", information),
     Route("GET", "/system/df", disk_usage),
 )

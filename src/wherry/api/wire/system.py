@@ -38,9 +38,9 @@ def version(info: SystemInfo, settings: ApiSettings) -> dict[str, Any]:
     }
 
 
-def information(info: SystemInfo) -> dict[str, Any]:
+def information(info: SystemInfo, settings: ApiSettings) -> dict[str, Any]:
     """Definition SystemInfo."""
-    return _counts(info) | _abilities(info) | _host(info) | _engine(info)
+    return _counts(info) | _abilities(info, settings) | _host(info) | _engine(info)
 
 
 def _counts(info: SystemInfo) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _counts(info: SystemInfo) -> dict[str, Any]:
     }
 
 
-def _abilities(info: SystemInfo) -> dict[str, Any]:
+def _abilities(info: SystemInfo, settings: ApiSettings) -> dict[str, Any]:
     return {
         "Driver": "overlayfs",
         "DriverStatus": [["Userxattr", "false"]],
@@ -78,7 +78,7 @@ def _abilities(info: SystemInfo) -> dict[str, Any]:
         "PidsLimit": True,
         "OomKillDisable": info.cgroup_version == "1",
         "IPv4Forwarding": True,
-        "LoggingDriver": "local",
+        "LoggingDriver": settings.log_driver,
         "CgroupDriver": info.cgroup_driver,
         "CgroupVersion": info.cgroup_version,
     }
