@@ -66,10 +66,13 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
 
 
 def _purge(settings: EngineSettings) -> None:
-    """Take away the bridge and the filter that an engine leaves for the next one."""
+    """Take away the bridge, the filter and the control groups that an engine leaves for the next
+    one."""
     engine = open_engine(settings)
     engine.networks.purge()
     engine.close()
+    for group in Path("/sys/fs/cgroup").glob(f"**/wherry-{settings.instance}"):
+        group.rmdir()
 
 
 def _wait_for(host: str, engine: subprocess.Popen[bytes], log: Path) -> None:
