@@ -56,7 +56,9 @@ class Engine:
         return ["docker", "-H", f"unix://{self.socket}"]
 
     def start(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        config = self.directory / "docker-config"
+        config.mkdir(parents=True, exist_ok=True)
+        (config / "config.json").write_text("{}")  # podman insists on it
         self.prepare()
         with open(self.directory / "engine.log", "ab") as log:
             self.process = subprocess.Popen(

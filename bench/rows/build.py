@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.engines.base import Engine
-from bench.engines.wherry import Wherry
 from bench.isolation import PROXY
 from bench.processes import CommandError
 from bench.rows.base import Row, timed
 
+_ARCHIVE = "BENCH_PYTHON_IMAGE"
 _BASE = "python:3.11-slim"
 _EXAMPLE = Path(__file__).parents[2] / "examples/flask-app"
 _BUNDLE = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
@@ -30,7 +30,7 @@ CMD ["python", "app.py"]
 
 
 class Build(Row):
-    """The base image comes from ``BENCH_PYTHON_IMAGE``, an archive of it, or from a bootstrap."""
+    """The base image comes from the archive that ``BENCH_PYTHON_IMAGE`` names."""
 
     rounds_at_most = 3
 
@@ -66,10 +66,10 @@ def _need_base(engine: Engine) -> None:
     inspect = [*engine.docker(), "image", "inspect", _BASE]
     if subprocess.run(inspect, check=False, capture_output=True, timeout=60).returncode == 0:
         return
-    archive = os.environ.get("BENCH_PYTHON_IMAGE", "")
-    if archive:
-        timed([*engine.docker(), "load", "-i", archive], engine)
-    elif isinstance(engine, Wherry):
-        timed([*engine.cli(), "bootstrap", _BASE], engine)
-    else:
-        raise CommandError(f"no {_BASE} here: name an archive of it in BENCH_PYTHON_IMAGE")
+    archive = os.environ.get(_ARCHIVE, "")
+    if not archive:
+        raise CommandError(
+            f"name an archive of {_BASE} in {_ARCHIVE}, such as "
+            f"'wherry bootstrap {_BASE}' and 'wherry save -o FILE {_BASE}' give"
+        )
+    timed([*engine.docker(), "load", "-i", archive], engine)
