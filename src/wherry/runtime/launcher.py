@@ -65,6 +65,7 @@ class Launcher:
         set_own_name(b"wherry-launcher")
         self._epoll.register(self._engine, 0)  # only its end is of interest here
         self._epoll.register(self._news, select.EPOLLIN)
+        starter.warm_up(self._host)
         gc.collect()
         gc.disable()
         gc.freeze()  # a collection in a monitor would touch, and so copy, every page

@@ -415,7 +415,7 @@ class Monitor:
             for stream, lines in self._lines.items():
                 self._log.write(stream, lines.finish(now))
             self._log.close()
-        oom_killed = bool(self._keep.cgroup and self._with_cgroup(_end_cgroup))
+        oom_killed = bool(self._keep.cgroup and self._with_cgroup(self._end_cgroup))
         close_all(self._held)  # whoever hears of the end may want the ports again
         if self._keep.poststop:
             self._run_poststop()
@@ -437,17 +437,17 @@ class Monitor:
         except (OSError, WherryError):
             return None
 
+    def _end_cgroup(self, group: Cgroup) -> bool:
+        """Remove a group; returns whether the kernel killed one of its processes for memory."""
+        oom_killed = group.oom_kills() > 0
+        if not self._keep.alone:
+            group.kill()
+        group.remove()
+        return oom_killed
+
     def _run_poststop(self) -> None:
         stopped = msgspec.structs.replace(self._keep.state, status="stopped")
         try:
             run_hooks(self._keep.poststop, stopped)
         except WherryError:
             pass  # runtime.md, "Lifecycle" 13: a failing poststop hook changes nothing
-
-
-def _end_cgroup(group: Cgroup) -> bool:
-    """Remove a group; returns whether the kernel killed one of its processes for memory."""
-    oom_killed = group.oom_kills() > 0
-    group.kill()
-    group.remove()
-    return oom_killed

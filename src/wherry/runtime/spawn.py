@@ -25,6 +25,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -48,6 +49,8 @@ from wherry.runtime.ops.base import Setup, run
 from wherry.runtime.ops.idmap import write_mappings
 from wherry.runtime.plan import Plan
 from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
+
+T = TypeVar("T")
 
 
 class Child:
@@ -168,12 +171,12 @@ def handshake(
     group: Group,
     *,
     unified: bool,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> None:
+    meanwhile: Callable[[], T],
+) -> T:
     """Do the parent's part until the program is executed.
 
-    ``meanwhile`` is called while the child works. Raises what went wrong, after the child was
-    killed and its group removed.
+    ``meanwhile`` is called while the child works, and its result returned. Raises what went wrong,
+    after the child was killed and its group removed.
     """
     try:
         if plan.clone_flags & CLONE_NEWUSER:
@@ -184,8 +187,9 @@ def handshake(
             if plan.moved:
                 cgroup.add(child.pid)
             send(child.channel, Go("cgroup"))
-        meanwhile()
+        made = meanwhile()
         _listen(plan, child)
+        return made
     except BaseException as error:
         error = _better(error, child)
         child.kill()

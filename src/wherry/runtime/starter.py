@@ -77,6 +77,44 @@ def serve(
         send(connection, failure(error))
 
 
+def warm_up(host: Host) -> None:
+    """Plan a container that is never started, so that what is forked later has been through the
+    code once (the interpreter adapts it then, which would otherwise cost each start anew)."""
+    for _ in range(3):
+        spec = _spec_decoder.decode(_SAMPLE)
+        plan_container(
+            spec,
+            "sample",
+            "/",
+            rootfs=None,
+            layout=host.layout,
+            filters=host.filters,
+        )
+
+
+_SAMPLE = b"""{
+  "ociVersion": "1.2.0",
+  "root": {"path": "rootfs"},
+  "hostname": "sample",
+  "process": {
+    "cwd": "/", "args": ["true"], "env": ["PATH=/bin"], "user": {"uid": 1, "gid": 1},
+    "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+    "capabilities": {"bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]}
+  },
+  "mounts": [
+    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
+    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+    {"destination": "/data", "type": "bind", "source": "/", "options": ["rbind", "rprivate"]}
+  ],
+  "linux": {
+    "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"}, {"type": "uts"}],
+    "devices": [{"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229}],
+    "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"]
+  }
+}"""
+
+
 def _start(
     request: StartRequest,
     fds: list[int],
@@ -156,16 +194,20 @@ def _run(
             sibling=True,
         )
 
-        def meanwhile() -> None:
+        def meanwhile() -> socket.socket:
             taken()
             for fd in streams.theirs or ():
                 os.close(fd)
             _record(directory, request, plan, child, host)
+            return _listen(directory)
 
-        handshake(plan, child, group, unified=host.layout.unified, meanwhile=meanwhile)
+        listener = handshake(plan, child, group, unified=host.layout.unified, meanwhile=meanwhile)
         try:
             _poststart(plan, child)
-            _hand_over(plan, request, child, streams, passed, connection, directory, monitor)
+            _tell(connection, Started(child.pid, child.created_mountpoints))
+            watched, others = _descriptors(connection, child, listener, directory, streams, passed)
+            keep = encode(_keep(plan, request, child, streams, passed))
+            send_packet(monitor, bytes([len(watched)]) + keep, [*watched, *others])
         except BaseException:
             child.kill()
             group.abandon()
@@ -177,27 +219,25 @@ def _run(
         raise
 
 
-def _hand_over(
-    plan: Plan,
-    request: StartRequest | ExecRequest,
-    child: Child,
-    streams: Streams,
-    passed: Passed,
-    connection: socket.socket,
-    directory: int,
-    monitor: socket.socket,
-) -> None:
-    """Give the process to the monitor, then tell the engine."""
-    listener = _listen(directory)
-    outputs = streams.outputs if child.master_fd is None else (child.master_fd,)
-    watched = [child.pidfd, connection.fileno(), listener.fileno(), *outputs, *passed.client]
-    keep = _keep(plan, request, child, streams, passed)
-    others = [directory, *streams.stdin, *passed.held]
-    send_packet(monitor, bytes([len(watched)]) + encode(keep), [*watched, *others])
+def _tell(connection: socket.socket, started: Started) -> None:
     try:
-        send(connection, Started(child.pid, child.created_mountpoints))
+        send(connection, started)
     except OSError:
         pass  # the engine has gone; the next one will take the process up
+
+
+def _descriptors(
+    connection: socket.socket,
+    child: Child,
+    listener: socket.socket,
+    directory: int,
+    streams: Streams,
+    passed: Passed,
+) -> tuple[list[int], list[int]]:
+    """What the monitor gets: those to watch, and the others."""
+    outputs = streams.outputs if child.master_fd is None else (child.master_fd,)
+    watched = [child.pidfd, connection.fileno(), listener.fileno(), *outputs, *passed.client]
+    return watched, [directory, *streams.stdin, *passed.held]
 
 
 def _listen(directory: int) -> socket.socket:

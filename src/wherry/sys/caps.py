@@ -13,7 +13,6 @@ from wherry.sys.process import (
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAP_AMBIENT_RAISE,
     PR_CAPBSET_DROP,
-    PR_CAPBSET_READ,
     prctl,
 )
 
@@ -124,9 +123,10 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
 def drop_bounding(keep: int) -> None:
     """Drop every capability that is not in ``keep`` from the bounding set."""
     for number in range(64):
+        if keep >> number & 1:
+            continue
         try:
-            if not keep >> number & 1 and prctl(PR_CAPBSET_READ, number):
-                prctl(PR_CAPBSET_DROP, number)
+            prctl(PR_CAPBSET_DROP, number)
         except OSError as error:
             if error.errno == errno.EINVAL:  # beyond the kernel's last capability
                 return
