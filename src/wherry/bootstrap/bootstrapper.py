@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from wherry.model.reference import Reference
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Image, Images, LayerRecord
 
+_NEWS = re.compile(r"I: [a-z]+ing (?!.*(hook|tempdir|as requested|value))|[EW]: |Err:|Setting up ")
 _LABEL = "org.wherry.bootstrap"
 
 Progress = Callable[[dict[str, object]], None]
@@ -108,7 +110,10 @@ class Bootstrapper:
         mirror = self._mirror(recipe.suite)
         epoch = self._host.release_date(recipe.suite, mirror)
         lines(f"making {recipe.reference.familiar} from {mirror.public_uri}")
-        with distribution.built(self._host, recipe, mirror, epoch, lines) as (stream, versions):
+        with distribution.built(self._host, recipe, mirror, epoch, news(lines)) as (
+            stream,
+            versions,
+        ):
             record = self._images.apply_layer(
                 cast(BinaryIO, stream), parent=None, expected_diff_id=None
             )
@@ -129,7 +134,7 @@ class Bootstrapper:
             self._host.proxies(),
             self._host.temp_dir,
         )
-        record, packages = layer.build(recipe, base, mirror, lines)
+        record, packages = layer.build(recipe, base, mirror, news(lines))
         source = _source(recipe.base.suite, mirror)
         env = (f"PATH={PATH}", "LANG=C.UTF-8")
         return _Made((record,), ("python3",), epoch, source, packages, env, base)
@@ -153,6 +158,16 @@ class Bootstrapper:
             references=(reference,),
             parent=made.base.id if made.base else None,
         )
+
+
+def news(lines: Lines) -> Lines:
+    """Of a tool's messages, those that tell a user how far it is, and the errors."""
+
+    def filtered(line: str) -> None:
+        if _NEWS.match(line):
+            lines(line)
+
+    return filtered
 
 
 def _source(suite: Suite, mirror: Mirror) -> str:

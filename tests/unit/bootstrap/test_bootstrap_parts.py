@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from wherry.bootstrap.bootstrapper import news
 from wherry.bootstrap.distribution import _extras
 from wherry.bootstrap.host import PackageHost, ProgramStream, last_words
 from wherry.bootstrap.recipes import (
@@ -263,6 +264,21 @@ def test_last_words() -> None:
     assert last_words(output) == "Failed to fetch http://m/debian 404"
     assert last_words("a\nb\n") == "b"
     assert last_words("") == "it printed nothing"
+
+
+def test_only_news_of_a_tool_is_passed_on() -> None:
+    told: list[str] = []
+    tell = news(told.append)
+    for line in (
+        "I: installing essential packages...",
+        "I: running --setup-hook directly: /x",
+        "I: using /tmp/x as tempdir",
+        "removed '/lib32'",
+        "Setting up libc6 (2.36) ...",
+        "E: Unable to locate package",
+    ):
+        tell(line)
+    assert [line[:5] for line in told] == ["I: in", "Setti", "E: Un"]
 
 
 def test_missing_tool_names_its_package() -> None:
