@@ -99,6 +99,12 @@ class Cancel(Protocol):
     def is_set(self) -> bool: ...
 
 
+class ContextStream(Protocol):
+    """Where the context comes from: a tar archive, compressed or not, or one Dockerfile."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 # --- what the engine implements ---------------------------------------------------------------
 
 

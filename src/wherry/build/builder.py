@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from typing import Protocol
 
 import msgspec
 
@@ -17,6 +16,7 @@ from wherry.build.api import (
     BuildTagged,
     BuildWarning,
     Cancel,
+    ContextStream,
     Event,
     ImageResolver,
     Progress,
@@ -43,12 +43,6 @@ from wherry.store.database import Database
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _KNOWN_FRONTENDS = ("docker/dockerfile", "docker.io/docker/dockerfile")
-
-
-class ContextStream(Protocol):
-    """Where the context comes from: a tar archive, compressed or not, or one Dockerfile."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 class Pruned(msgspec.Struct, frozen=True):

@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wherry.bootstrap import Bootstrapper
-from wherry.build.builder import Builder
 from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroups
 from wherry.engine.archives import ImageArchives
@@ -26,6 +25,7 @@ from wherry.engine.execs import Execs
 from wherry.engine.health import HealthMonitor
 from wherry.engine.image_service import ImageService
 from wherry.engine.launch import Launcher
+from wherry.engine.lazy import Lazy
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.name_files import NameFileWriter
 from wherry.engine.networking import Networking
@@ -46,6 +46,10 @@ from wherry.store.blobs import BlobStore
 from wherry.store.database import Database
 from wherry.store.images import ImageStore
 from wherry.volume.local import LocalVolumes
+
+if TYPE_CHECKING:  # imported with their first use: together they double the engine's start
+    from wherry.bootstrap import Bootstrapper
+    from wherry.build.builder import Builder
 
 _EXIT_WORKERS = 4
 
@@ -171,23 +175,16 @@ def _services(
 ) -> Engine:
     registries = Registries(_registry_settings(settings), host.images, host.blobs, events)
     steps = ContainerSteps(settings, launcher)
-    builder = Builder(
-        host.images,
-        host.snapshots,
-        host.db,
-        steps,
-        BaseImages(host.images, registries),
-        directory=os.path.join(settings.data_root, "build"),
-    )
+    builder = Lazy(lambda: _builder(settings, host, steps, registries))
+    if _build_was_interrupted(settings):
+        builder()  # it clears away what was left
     images = ImageService(
         store=host.images,
         containers=table,
         events=events,
         registries=registries,
         archives=ImageArchives(host.images, host.blobs),
-        bootstrapper=Bootstrapper(
-            host.images, host.snapshots, steps, environment=settings.proxy_env
-        ),
+        bootstrapper=Lazy(lambda: _bootstrapper(settings, host, steps)),
     )
     close: Callable[[], None] = undo.pop_all().close
     return Engine(
@@ -202,6 +199,39 @@ def _services(
         builds=Builds(settings, builder, events),
         close=close,
     )
+
+
+def _builder(
+    settings: EngineSettings, host: _Host, steps: ContainerSteps, registries: Registries
+) -> Builder:
+    from wherry.build.builder import Builder
+
+    return Builder(
+        host.images,
+        host.snapshots,
+        host.db,
+        steps,
+        BaseImages(host.images, registries),
+        directory=_build_directory(settings),
+    )
+
+
+def _build_was_interrupted(settings: EngineSettings) -> bool:
+    """A build has a directory in ``work`` from its beginning to its end."""
+    try:
+        return bool(os.listdir(os.path.join(_build_directory(settings), "work")))
+    except FileNotFoundError:
+        return False
+
+
+def _build_directory(settings: EngineSettings) -> str:
+    return os.path.join(settings.data_root, "build")
+
+
+def _bootstrapper(settings: EngineSettings, host: _Host, steps: ContainerSteps) -> Bootstrapper:
+    from wherry.bootstrap import Bootstrapper
+
+    return Bootstrapper(host.images, host.snapshots, steps, environment=settings.proxy_env)
 
 
 def _registry_settings(settings: EngineSettings) -> RegistrySettings:

@@ -16,8 +16,7 @@ from typing import BinaryIO, Literal, Protocol
 
 import msgspec
 
-from wherry.build.api import BuildRequest, BuildResult, Cancel, Progress
-from wherry.build.builder import ContextStream
+from wherry.build.api import BuildRequest, BuildResult, Cancel, ContextStream, Progress
 from wherry.engine.records import (
     Container,
     Credentials,

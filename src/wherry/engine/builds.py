@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from socket import socket, socketpair
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -18,13 +18,13 @@ from wherry.build.api import (
     BuildRequest,
     BuildResult,
     Cancel,
+    ContextStream,
     Output,
     Progress,
     PullStatus,
     RunStep,
     StepOutcome,
 )
-from wherry.build.builder import Builder, ContextStream
 from wherry.engine.events import Events
 from wherry.engine.launch import Launcher
 from wherry.engine.networking import requested_networks
@@ -39,6 +39,9 @@ from wherry.model.image import Platform
 from wherry.model.reference import parse_reference
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExitStatus
 from wherry.store.api import Image, Images
+
+if TYPE_CHECKING:
+    from wherry.build.builder import Builder
 
 _HEADER = 8
 _SIGKILL = 9
@@ -164,7 +167,9 @@ def _deliver_frames(buffer: bytearray, output: Output) -> None:
 class Builds:
     """Implements ``engine.api.BuildApi``."""
 
-    def __init__(self, settings: EngineSettings, builder: Builder, events: Events) -> None:
+    def __init__(
+        self, settings: EngineSettings, builder: Callable[[], Builder], events: Events
+    ) -> None:
         self._settings = settings
         self._builder = builder
         self._events = events
@@ -182,7 +187,7 @@ class Builds:
         request = msgspec.structs.replace(
             request, host_ca=host_ca, proxy_env={**proxies, **request.proxy_env}
         )
-        result = self._builder.build(request, context, progress, cancelled)
+        result = self._builder().build(request, context, progress, cancelled)
         for tag in result.tags:
             self._events.emit("image", "tag", result.image, {"name": tag})
         return result

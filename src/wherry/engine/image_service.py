@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from wherry.bootstrap import Bootstrapper
 from wherry.engine.api import ProgressLine
 from wherry.engine.archives import ImageArchives
 from wherry.engine.images import ImageLibrary
 from wherry.engine.records import Credentials
 from wherry.engine.registries import Registries
 from wherry.store.api import Image
+
+if TYPE_CHECKING:
+    from wherry.bootstrap import Bootstrapper
 
 Progress = Callable[[ProgressLine], None]
 
@@ -23,7 +25,7 @@ class ImageService(ImageLibrary):
 
     registries: Registries
     archives: ImageArchives
-    bootstrapper: Bootstrapper
+    bootstrapper: Callable[[], Bootstrapper]
 
     def pull(
         self,
@@ -50,9 +52,9 @@ class ImageService(ImageLibrary):
         self.archives.load(archive, progress)
 
     def bootstrap(self, name: str, *, progress: Progress) -> Image:
-        image = self.bootstrapper.bootstrap(name, progress)
+        image = self.bootstrapper().bootstrap(name, progress)
         self.events.emit("image", "import", image.id, {"name": name})
         return image
 
     def bootstrap_names(self) -> tuple[tuple[str, str], ...]:
-        return tuple((recipe.name, recipe.description) for recipe in self.bootstrapper.list())
+        return tuple((recipe.name, recipe.description) for recipe in self.bootstrapper().list())

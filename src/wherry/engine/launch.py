@@ -22,8 +22,9 @@ from wherry.network.api import Endpoint, PublishedPort
 from wherry.runtime.api import LogSettings, Process, Runtime, StartRequest
 from wherry.snapshot.api import Snapshotter
 
-_DEFAULT_LOG_SIZE = {"local": 20 * 1024 * 1024, "json-file": 0}
-_DEFAULT_LOG_FILES = {"local": 5, "json-file": 1}
+_LOG_SIZE = 20 * 1024 * 1024
+_LOG_FILES = 5
+"""A log is bounded unless its owner says ``max-size=-1``: full disks are dockerd's oldest wound."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,8 @@ def log_settings(record: Container) -> LogSettings:
     return LogSettings(
         driver=driver,
         path=record.log_path,
-        max_size=parse_size(size) if size else _DEFAULT_LOG_SIZE.get(driver, 0),
-        max_files=int(options.get("max-file") or _DEFAULT_LOG_FILES.get(driver, 1)),
+        max_size=parse_size(size) if size else _LOG_SIZE,
+        max_files=int(options.get("max-file") or _LOG_FILES),
         compress=options.get("compress", "true" if driver == "local" else "false") == "true",
     )
 

@@ -50,15 +50,18 @@ class Registries:
         from wherry.registry.client import parse_platform
 
         name = parse_reference(reference).tagged()
-        progress({"status": f"Pulling from {name.path}", "id": name.tag or str(name.digest)})
-        pulled = self._client.pull(
-            name,
-            images=self._images,
-            blobs=self._blobs,
-            progress=registry.serialised(lambda s: progress(registry.progress_line(s))),
-            platform=parse_platform(platform) if platform else None,
-            credentials=_convert(credentials),
-        )
+        tag = name.tag or str(name.digest)
+        first: ProgressLine = {"status": f"Pulling from {name.path}", "id": tag}
+        # A collection of garbage beside the pull must not take what it has fetched so far.
+        with self._images.lease():
+            pulled = self._client.pull(
+                name,
+                images=self._images,
+                blobs=self._blobs,
+                progress=registry.serialised(_lines(_Announced(first, progress))),
+                platform=parse_platform(platform) if platform else None,
+                credentials=_convert(credentials),
+            )
         progress({"status": f"Digest: {pulled.digest}"})
         how = "Image is up to date for" if pulled.up_to_date else "Downloaded newer image for"
         progress({"status": f"Status: {how} {name.familiar}"})
@@ -74,7 +77,7 @@ class Registries:
             image,
             images=self._images,
             blobs=self._blobs,
-            progress=registry.serialised(lambda s: progress(registry.progress_line(s))),
+            progress=registry.serialised(_lines(progress)),
             credentials=_convert(credentials),
         )
         progress({"status": f"{name.tag}: digest: {pushed.digest} size: {pushed.size}"})
@@ -85,6 +88,28 @@ class Registries:
     def login(self, credentials: Credentials) -> None:
         """See whether a registry takes a login; Unauthenticated."""
         self._client.log_in(credentials.server_address, _convert(credentials))
+
+
+def _lines(progress: Progress) -> Callable[[registry.Status], None]:
+    return lambda status: progress(registry.progress_line(status))
+
+
+class _Announced:
+    """Passes lines on, and a first one before them.
+
+    It waits for the registry's first answer: an unknown image is an error with a status of its
+    own only as long as no line was written.
+    """
+
+    def __init__(self, first: ProgressLine, progress: Progress) -> None:
+        self._first: ProgressLine | None = first
+        self._progress = progress
+
+    def __call__(self, line: ProgressLine) -> None:
+        if self._first is not None:
+            self._progress(self._first)
+            self._first = None
+        self._progress(line)
 
 
 def _convert(credentials: Credentials | None) -> registry.Credentials:
