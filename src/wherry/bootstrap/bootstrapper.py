@@ -85,7 +85,8 @@ class Bootstrapper:
         The image below (``debian:bookworm-slim`` of ``python:3.11-slim``) is made as well if
         there is none of its name.
         """
-        return self._make(plan(name), lambda line: progress({"status": line}))
+        with self._images.lease():
+            return self._make(plan(name), lambda line: progress({"status": line}))
 
     def _make(self, asked: Plan, lines: Lines) -> Image:
         match asked:

@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -186,12 +187,15 @@ class MemoryImages:
         repo_digest: Reference | None = None,
         parent: Digest | None = None,
     ) -> Image:
+        image_id = self.blobs.put(config_json)
+        old = self.images.get(image_id)
+        digests = [f"{repo_digest.repository}@{repo_digest.digest}"] if repo_digest else []
         image = Image(
-            id=self.blobs.put(config_json),
+            id=image_id,
             config=msgspec.json.decode(config_json, type=ImageConfig),
             layers=tuple(layers),
-            references=(),
-            repo_digests=(f"{repo_digest.repository}@{repo_digest.digest}",) if repo_digest else (),
+            references=old.references if old else (),
+            repo_digests=(*(old.repo_digests if old else ()), *digests),
             created_ns=0,
             parent=parent,
         )
@@ -224,6 +228,12 @@ class MemoryImages:
 
     def remove(self, image: Digest) -> tuple[Digest, ...]:
         del self.images[image]
+        return ()
+
+    def lease(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def collect_garbage(self) -> tuple[Digest, ...]:
         return ()
 
     def apply_layer(

@@ -14,6 +14,7 @@ from wherry.model.digest import digest_of
 from wherry.model.image import (
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
+    OCI_INDEX,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
     ImageConfig,
@@ -27,6 +28,7 @@ from wherry.store.api import Image
 from wherry.testing.registry_images import (
     MemoryBlobs,
     MemoryImages,
+    index_of,
     publish,
     sample_image,
     sample_tar,
@@ -149,6 +151,32 @@ def test_registry_that_does_not_mount_gets_an_upload(
     pusher.push(pusher.pulled("base:1"))
     assert pusher.statuses().count("Pushed") == 3
     assert Pusher(server).pulled("out:1").id == sample_image(TARS).image_id
+
+
+@pytest.mark.parametrize("kind", [DOCKER_MANIFEST, OCI_MANIFEST])
+def test_a_pulled_image_keeps_its_digest(server: RegistryServer, pusher: Pusher, kind: str) -> None:
+    """Whatever the spaces and annotations in its manifest are, and through an index, too."""
+    sample = sample_image(TARS, manifest_type=kind)
+    manifest = sample.manifest_json.replace(b"{", b'{ "annotations": {"a": "b"},', 1)
+    publish(server, "base", "", sample)
+    digest = server.add_manifest("base", "", kind, manifest)
+    entry = {
+        "mediaType": kind,
+        "digest": digest,
+        "size": len(manifest),
+        "platform": {"os": "linux", "architecture": "amd64"},
+    }
+    server.add_manifest("base", "1", OCI_INDEX, index_of([entry], OCI_INDEX))
+    assert pusher.push(pusher.pulled("base:1")).digest == digest
+    assert server.manifests["out", "1"] == (kind, manifest)
+
+
+def test_the_pushed_digest_is_recorded(pusher: Pusher) -> None:
+    image = pusher.built()
+    pushed = pusher.push(image)
+    assert pusher.images.get(image.id).repo_digests == (
+        f"{pusher.server.host}/out@{pushed.digest}",
+    )
 
 
 def test_types_of_the_base_are_kept(server: RegistryServer, pusher: Pusher) -> None:

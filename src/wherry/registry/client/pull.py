@@ -62,10 +62,14 @@ class Puller:
 
     def pull(self, platform: Platform | None) -> Pulled:
         """``platform`` None: this machine's, and a single image whatever it is for."""
+        with self._images.lease():
+            return self._pull(platform)
+
+    def _pull(self, platform: Platform | None) -> Pulled:
         digest = self._repository.resolve()
         if digest and (image := self._present(digest, platform)):
             return self._finish(image, digest, up_to_date=True)
-        raw = self._repository.manifest(digest)
+        raw = self._kept(self._repository.manifest(digest))
         manifest = self._manifest(raw, platform or host_platform())
         config_json = self._config(manifest)
         config = _decode(config_json, ImageConfig, "configuration")
@@ -98,8 +102,13 @@ class Puller:
                 return self._image_manifest(raw)
             index = _decode(raw.data, Index, "index")
             entry = choose(index, platform, self._reference.familiar)
-            raw = self._repository.manifest(entry.digest)
+            raw = self._kept(self._repository.manifest(entry.digest))
         raise NotAnImage(f"{self._reference.familiar} is an index of indexes of indexes")
+
+    def _kept(self, raw: RawManifest) -> RawManifest:
+        """Keep a manifest with the image, so that a push elsewhere gives the same digest."""
+        self._blobs.put(raw.data)
+        return raw
 
     def _image_manifest(self, raw: RawManifest) -> Manifest:
         manifest = _decode(raw.data, Manifest, "manifest")

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
-from wherry.model.digest import digest_of, short
+from wherry.model.digest import Digest, digest_of, short
 from wherry.model.image import (
     DOCKER_CONFIG,
     DOCKER_LAYER_GZIP,
@@ -25,7 +25,7 @@ from wherry.registry.api import Progress, Pushed, Status, serialised
 from wherry.registry.client.download import Meter
 from wherry.registry.client.errors import RegistryFailed, RegistryUnreachable
 from wherry.registry.client.layers import Watched, compress
-from wherry.registry.client.repository import Repository
+from wherry.registry.client.repository import MANIFEST_LIMIT, Repository
 from wherry.store.api import Blobs, Image, Images, LayerRecord
 
 _DOCKER_LAYERS = "application/vnd.docker.image.rootfs."
@@ -45,15 +45,24 @@ class Pusher:
 
     def push(self, image: Image) -> Pushed:
         """Send what the registry lacks of an image, and name it with the reference's tag."""
-        sources = mount_sources(image, self._reference)
-        blobs = self._push_layers(image.layers, sources)
-        config = self._push_config(image)
-        manifest = make_manifest(config, blobs)
-        data = msgspec.json.encode(manifest)
+        with self._images.lease():
+            sources = mount_sources(image, self._reference)
+            blobs = self._push_layers(image.layers, sources)
+            config = self._push_config(image)
+            pushed = self._push_manifest(image, config, blobs)
+            named = self._reference.with_digest(pushed.digest)
+            self._images.add(self._blobs.read(image.id), image.layers, repo_digest=named)
+        return pushed
+
+    def _push_manifest(
+        self, image: Image, config: Descriptor, layers: Sequence[Descriptor]
+    ) -> Pushed:
+        """The manifest that the image came with if it still fits, otherwise one of our own."""
+        kept = kept_manifest(image, layers, self._blobs)
+        made = make_manifest(config, layers)
+        media_type, data = kept or (made.media_type, msgspec.json.encode(made))
         pushed = Pushed(digest=digest_of(data), size=len(data))
-        self._repository.put_manifest(
-            self._reference.tag or pushed.digest, manifest.media_type, data
-        )
+        self._repository.put_manifest(self._reference.tag or pushed.digest, media_type, data)
         return pushed
 
     def _push_layers(
@@ -182,3 +191,33 @@ def _docker_layers(layers: Sequence[Descriptor]) -> Iterator[Descriptor]:
         if layer.media_type == OCI_LAYER_GZIP:
             layer = msgspec.structs.replace(layer, media_type=DOCKER_LAYER_GZIP)
         yield layer
+
+
+class _Listing(msgspec.Struct, rename="camel"):
+    """A manifest or an index, as far as it tells what it is made of."""
+
+    media_type: str = OCI_MANIFEST
+    manifests: tuple[Descriptor, ...] = ()
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+
+
+def kept_manifest(
+    image: Image, layers: Sequence[Descriptor], blobs: Blobs
+) -> tuple[str, bytes] | None:
+    """Media type and bytes of the manifest that an image was pulled with, if it names the very
+    blobs that are pushed; None otherwise."""
+    wanted = [image.id, *(layer.digest for layer in layers)]
+    waiting = [Digest(name.partition("@")[2]) for name in image.repo_digests]
+    seen: set[Digest] = set()
+    while waiting:
+        digest = waiting.pop()
+        if digest in seen or not blobs.has(digest):
+            continue
+        seen.add(digest)
+        data = blobs.read(digest, MANIFEST_LIMIT)
+        listing = msgspec.json.decode(data, type=_Listing)
+        waiting += [entry.digest for entry in listing.manifests]
+        if listing.config and wanted == [d.digest for d in (listing.config, *listing.layers)]:
+            return listing.media_type, data
+    return None
