@@ -17,7 +17,7 @@ from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, Un
 from wherry.runtime import messages as msg
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExitStatus, StartRequest
-from wherry.sys import mount as m
+from wherry.runtime.protect import protected_interpreter
 
 # msgspec does without typing_extensions, which would bring inspect, ast and tokenize along: 1.4 MB
 # that every monitor shares.
@@ -33,11 +33,10 @@ Callback = Callable[[ExitStatus], None]
 def spawn_launcher() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a launcher; returns it and our end of its socket.
 
-    The interpreter is executed from a read-only mount of its own: through /proc/PID/exe a hostile
-    container could otherwise write to the host's file (CVE-2019-5736).
+    The interpreter is executed from a mount of its own (:mod:`wherry.runtime.protect`).
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    program = _protected_interpreter()
+    program = protected_interpreter()
     try:
         path = sys.executable if program is None else f"/proc/self/fd/{program}"
         process = subprocess.Popen(
@@ -58,20 +57,6 @@ def spawn_launcher() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 def _module_path() -> str:
     return ":".join(os.path.abspath(entry) for entry in sys.path if entry)
-
-
-def _protected_interpreter() -> int | None:
-    """A descriptor of the interpreter on a detached read-only mount; None where that cannot be."""
-    try:
-        fd = m.open_tree(m.AT_FDCWD, os.path.realpath(sys.executable), m.OPEN_TREE_CLONE)
-    except OSError:
-        return None
-    try:
-        m.mount_setattr(fd, "", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
-    except OSError:
-        os.close(fd)
-        return None
-    return fd
 
 
 class MonitoredProcess:

@@ -75,5 +75,4 @@ class RunHooks(Op, frozen=True):
         return "run the hooks"
 
     def execute(self, setup: Setup) -> None:
-        pid = int(os.readlink("self", dir_fd=setup.proc_fd))
-        run_hooks(self.hooks, msgspec.structs.replace(self.state, pid=pid))
+        run_hooks(self.hooks, msgspec.structs.replace(self.state, pid=setup.host_pid))

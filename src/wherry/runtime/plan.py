@@ -138,12 +138,12 @@ def plan_container(
     console_size: tuple[int, int] | None = None,
     die_with_parent: bool = True,
     preserve_fds: int = 0,
-    before_exec: Sequence[Op] = (),
+    await_start: bool = False,
 ) -> Plan:
     """Decide how a container is set up.
 
-    ``before_exec`` goes before the start hooks. InvalidArgument or NotSupported names what in the
-    specification cannot be.
+    ``await_start``: everything is set up, and the program executed later. InvalidArgument or
+    NotSupported names what in the specification cannot be.
     """
     if spec.process is None or spec.root is None:
         raise InvalidArgument("config.json has no process or no root: nothing can be started")
@@ -171,7 +171,6 @@ def plan_container(
         *_joining_ops(joined, netns, bool(made & ns.CLONE_NEWUSER)),
         JoinKeyring(f"_ses.{container_id}"),
         *_tree_ops(spec, linux, bundle, rootfs, made, join, hooks, state, console_size),
-        *before_exec,
         *process_ops(
             spec.process,
             seccomp=_seccomp(linux, filters),
@@ -180,6 +179,7 @@ def plan_container(
             make_cwd=True,
             die_with_parent=die_with_parent,
             preserve_fds=preserve_fds,
+            await_start=await_start,
         ),
     )
     return Plan(
@@ -212,6 +212,7 @@ def plan_exec(
     filters: Filters,
     console_size: tuple[int, int] | None = None,
     die_with_parent: bool = True,
+    preserve_fds: int = 0,
 ) -> Plan:
     """Decide how one more process enters the container that ``spec`` describes."""
     check_process(process)
@@ -230,6 +231,7 @@ def plan_exec(
             seccomp=_seccomp(linux, filters),
             personality=linux.personality,
             die_with_parent=die_with_parent,
+            preserve_fds=preserve_fds,
         ),
     )
     state = State(

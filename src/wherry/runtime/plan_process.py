@@ -18,6 +18,7 @@ from wherry.runtime.ops.kernel import (
 )
 from wherry.runtime.ops.program import (
     AnnounceReady,
+    AwaitStart,
     BecomeUser,
     ChangeDirectory,
     CloseDescriptors,
@@ -76,6 +77,7 @@ def process_ops(
     make_cwd: bool = False,
     die_with_parent: bool = True,
     preserve_fds: int = 0,
+    await_start: bool = False,
 ) -> Iterator[Op]:
     """From a process inside its root to the program."""
     user = process.user
@@ -85,7 +87,6 @@ def process_ops(
     yield FindHome(process.env, user.uid)
     yield from _kernel_ops(process, personality)
     yield from _label_ops(process)
-    yield from start_hooks
     yield CloseDescriptors(preserve_fds)
     yield ChangeDirectory(process.cwd, again=False)
     if process.no_new_privileges:
@@ -95,6 +96,9 @@ def process_ops(
     yield ChangeDirectory(process.cwd, again=True)
     yield FindProgram(process.args[0])
     yield AnnounceReady(die_with_parent)
+    if await_start:
+        yield AwaitStart()
+    yield from start_hooks
     if seccomp is not None:
         yield LoadSeccomp(*seccomp)
     if become.keep_admin:

@@ -110,6 +110,7 @@ def spawn(
     stdio: tuple[int, int, int] | None = None,
     netns_fd: int | None = None,
     container_pidfd: int | None = None,
+    start_fd: int | None = None,
     sibling: bool = False,
 ) -> Child:
     """clone3 the child, which begins to execute the plan's operations; see :func:`handshake`.
@@ -127,7 +128,7 @@ def spawn(
         pid, pidfd = clone3(flags, directory)
         if pid == 0:
             ours.close()
-            _become(plan, theirs, stdio, netns_fd, container_pidfd)
+            _become(plan, Setup(theirs, stdio, netns_fd, container_pidfd, start_fd))
     except OSError as error:
         raise InternalError(f"cannot make the container's namespaces: {error.strerror}") from None
     finally:
@@ -145,24 +146,18 @@ def _enter(path: str) -> None:
         os.close(fd)
 
 
-def _become(
-    plan: Plan,
-    channel: socket.socket,
-    stdio: tuple[int, int, int] | None,
-    netns_fd: int | None,
-    container_pidfd: int | None,
-) -> None:
+def _become(plan: Plan, setup: Setup) -> None:
     """The child's side; never returns."""
     try:
         os.umask(0)
-        run(plan.ops, Setup(channel, stdio, netns_fd, container_pidfd))
+        run(plan.ops, setup)
     except BaseException as error:  # noqa: BLE001 - whatever it is must not run the parent's code
         try:
-            send(channel, failure(error))
+            send(setup.channel, failure(error))
         except OSError:
-            pass
+            os.write(2, f"{error}\n".encode())  # created long ago: only its own streams are left
     finally:
-        os._exit(1)
+        os._exit(255)
 
 
 def handshake(
@@ -213,10 +208,7 @@ def _better(error: BaseException, child: Child) -> BaseException:
 
 def _listen(plan: Plan, child: Child) -> None:
     ready = False
-    while True:
-        packet = receive(child.channel, from_init)
-        if packet is None:
-            break
+    while packet := receive(child.channel, from_init):
         ready = _heard(plan, child, *packet) or ready
     if not ready:
         raise InternalError("the container's set-up was killed, perhaps for lack of memory")

@@ -132,7 +132,7 @@ def _start(
     if log is not None:
         log.close()
     plan = plan_container(
-        _read_spec(request.bundle),
+        read_spec(request.bundle),
         request.id,
         request.bundle,
         rootfs=request.rootfs,
@@ -158,7 +158,7 @@ def _exec(
     record, pidfd = open_container(request, host)
     plan = plan_exec(
         _decode_process(request),
-        _read_spec(record.bundle),
+        read_spec(record.bundle),
         request.container_id,
         record.bundle,
         cgroup=record.cgroup,
@@ -345,7 +345,9 @@ def open_container(request: ExecRequest, host: Host) -> tuple[state.ProcessState
     return record, pidfd
 
 
-def _read_spec(bundle: str) -> Spec:
+def read_spec(bundle: str) -> Spec:
+    """A bundle's ``config.json``; InternalError if it cannot be read, InvalidArgument if it is
+    malformed."""
     path = os.path.join(bundle, "config.json")
     try:
         with open(path, "rb") as file:

@@ -36,8 +36,8 @@ def parent_of(pid: int) -> int:
 
 def test_exec_runs_inside_the_container(box: Box) -> None:
     process = box.start("sleep", "100")
-    result = box.exec(process, "sh", "-c", "hostname; echo $A; ps | grep -c sleep; exit 4")
-    assert result.lines[:2] == ["box", "1"]
+    result = box.exec(process, "sh", "-c", "hostname; echo $A; ps | grep -c '[s]leep 100'; exit 4")
+    assert result.lines == ["box", "1", "1"]
     assert result.code == 4
     names = ("mnt", "pid", "ipc", "uts", "net", "cgroup")
     script = "".join(f"readlink /proc/self/ns/{name};" for name in names)

@@ -28,11 +28,14 @@ class Setup:
         stdio: tuple[int, int, int] | None = None,
         netns_fd: int | None = None,
         pidfd: int | None = None,
+        start_fd: int | None = None,
     ) -> None:
         self.channel = channel
         self.stdio = stdio
         self.netns_fd = netns_fd
         self.pidfd = pidfd  # of the container that is joined
+        self.start_fd = start_fd  # a fifo that the start of a created container is written to
+        self.host_pid = int(os.readlink("/proc/self"))
         self.proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root_fd = -1  # the container's root, from MountRoot on
         self.console_fd: int | None = None

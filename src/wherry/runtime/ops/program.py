@@ -290,7 +290,7 @@ class DropAdmin(Op, frozen=True):
 
 
 class CloseDescriptors(Op, frozen=True):
-    """Close every descriptor but the standard streams, ``keep`` after them, and the channel.
+    """Close every descriptor but the standard streams, ``keep`` after them, and our own two.
 
     Before the working directory and the program are looked up: either may be a name below
     /proc/self/fd, and must not find the host there (CVE-2024-21626).
@@ -302,11 +302,25 @@ class CloseDescriptors(Op, frozen=True):
         return "close the inherited files"
 
     def execute(self, setup: Setup) -> None:
-        channel = setup.channel.fileno()
         first = 3 + self.keep
-        if first < channel:
-            close_range(first, channel - 1)
-        close_range(max(first, channel + 1))
+        for fd in sorted({setup.channel.fileno(), setup.start_fd or first - 1}):
+            if first < fd:
+                close_range(first, fd - 1)
+            first = max(first, fd + 1)
+        close_range(first)
+
+
+class AwaitStart(Op, frozen=True):
+    """Wait for the ``start`` of a container that was created (runtime.md, "Lifecycle")."""
+
+    def describe(self) -> str:
+        return "wait for the start"
+
+    def execute(self, setup: Setup) -> None:
+        if setup.start_fd is not None:
+            setup.channel.close()
+            os.read(setup.start_fd, 1)
+            os.close(setup.start_fd)
 
 
 class Execute(Op, frozen=True):

@@ -1,0 +1,266 @@
+"""Containers as the OCI runtime command line knows them: created, running, stopped.
+
+There is no monitor here: the caller (a shim) looks after the process, whose parent exits as soon
+as it is set up. Everything known of a container is in its directory below ``--root``:
+``state.json`` and, until the start, a fifo on which its init waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from wherry.cgroup.api import Cgroup
+from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
+from wherry.model.runtime_spec import OCI_VERSION, Process, Spec, State
+from wherry.runtime import state
+from wherry.runtime.hooks import run_hooks
+from wherry.runtime.host import find_host
+from wherry.runtime.plan import plan_container, plan_exec
+from wherry.runtime.spawn import Child, Group, handshake, spawn
+from wherry.runtime.starter import read_spec
+
+FIFO = "start.fifo"
+_ID = re.compile(r"[A-Za-z0-9_+\-.]{1,1024}")
+
+Status = Literal["created", "running", "stopped"]
+
+
+class Container:
+    """One container below a root directory."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        if not _ID.fullmatch(container_id) or container_id in (".", ".."):
+            raise InvalidArgument(f"the container id {container_id!r} is malformed")
+        self.id = container_id
+        self.directory = os.path.join(root, container_id)
+
+    def record(self) -> state.ProcessState:
+        """What is known of it; NotFound."""
+        found = state.read_state(self.directory)
+        if found is None:
+            raise NotFound(f"container {self.id!r} does not exist")
+        return found
+
+    def status(self) -> Status:
+        record = self.record()
+        alive = (
+            record.boot_id == state.boot_id()
+            and state.start_time_ticks(record.pid) == record.start_time_ticks
+            and not _is_zombie(record.pid)
+        )
+        if not alive:
+            return "stopped"
+        return "created" if os.path.exists(os.path.join(self.directory, FIFO)) else "running"
+
+    def state(self) -> State:
+        """For ``state`` and for hooks (runtime.md, section "State")."""
+        record = self.record()
+        status = self.status()
+        spec = _spec_if_there(record.bundle)
+        return State(
+            oci_version=spec.oci_version if spec is not None else OCI_VERSION,
+            id=self.id,
+            status=status,
+            pid=0 if status == "stopped" else record.pid,
+            bundle=record.bundle,
+            annotations=spec.annotations if spec is not None else {},
+        )
+
+    # --- operations ---
+
+    def create(self, bundle: str, *, preserve_fds: int = 0) -> Child:
+        """Set the container up to the point where only its program remains to be executed."""
+        bundle = os.path.abspath(bundle)
+        spec = read_spec(bundle)
+        host = find_host()
+        plan = plan_container(
+            spec,
+            self.id,
+            bundle,
+            rootfs=None,
+            layout=host.layout,
+            filters=host.filters,
+            die_with_parent=False,
+            preserve_fds=preserve_fds,
+            await_start=True,
+        )
+        self._make_directory()
+        try:
+            fifo = os.path.join(self.directory, FIFO)
+            os.mkfifo(fifo, 0o600)
+            start_fd = os.open(fifo, os.O_RDWR | os.O_CLOEXEC)
+            group = Group(host.cgroups, plan, existing=False)
+            child = spawn(plan, group, unified=host.layout.unified, start_fd=start_fd)
+            handshake(
+                plan,
+                child,
+                group,
+                unified=host.layout.unified,
+                meanwhile=lambda: self._record(child, bundle, plan.cgroup, host.boot_id),
+            )
+            os.close(start_fd)
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+        return child
+
+    def _make_directory(self) -> None:
+        os.makedirs(os.path.dirname(self.directory), 0o711, exist_ok=True)
+        try:
+            os.mkdir(self.directory, 0o700)
+        except FileExistsError:
+            raise Conflict(f"a container with the id {self.id!r} exists already") from None
+
+    def _record(self, child: Child, bundle: str, cgroup: str, boot: str) -> None:
+        record = state.ProcessState(
+            id=self.id,
+            pid=child.pid,
+            start_time_ticks=state.start_time_ticks(child.pid) or 0,
+            boot_id=boot,
+            bundle=bundle,
+            cgroup=cgroup,
+            owns_cgroup=True,
+            created_ns=time.time_ns(),
+        )
+        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            state.write_state(directory, record)
+        finally:
+            os.close(directory)
+
+    def start(self) -> None:
+        """Let the program of a created container be executed."""
+        if self.status() != "created":
+            raise Conflict(f"container {self.id!r} is not in the state created")
+        fifo = os.path.join(self.directory, FIFO)
+        fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.unlink(fifo)
+        os.write(fd, b"s")
+        os.close(fd)
+        hooks = read_spec(self.record().bundle).hooks
+        if hooks is not None and hooks.poststart:
+            run_hooks(hooks.poststart, self.state())
+
+    def kill(self, signum: int, *, everything: bool = False) -> None:
+        """Send a signal to the first process, or to all of the container's group."""
+        if everything:
+            group = self._group()
+            for pid in group.pids() if group is not None else ():
+                _kill(pid, signum)
+            return
+        record = self.record()
+        if self.status() == "stopped":
+            raise Conflict(f"container {self.id!r} is not running")
+        pidfd = os.pidfd_open(record.pid)
+        try:
+            if state.start_time_ticks(record.pid) == record.start_time_ticks:
+                signal.pidfd_send_signal(pidfd, signum)
+        finally:
+            os.close(pidfd)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove what is left of a stopped container; ``force`` kills it first."""
+        status = self.status()
+        if status == "running" and not force:
+            raise Conflict(f"container {self.id!r} is not stopped; stop it or use --force")
+        stopped = msgspec.structs.replace(self.state(), status="stopped", pid=0)
+        if status != "stopped":
+            self.kill(signal.SIGKILL)
+        group = self._group()
+        if group is not None:
+            group.kill()
+            group.remove()
+        spec = _spec_if_there(stopped.bundle)
+        shutil.rmtree(self.directory)
+        if spec is not None and spec.hooks is not None:
+            run_hooks(spec.hooks.poststop, stopped)
+
+    def _group(self) -> Cgroup | None:
+        try:
+            return find_host().cgroups.open(self.record().cgroup)
+        except NotFound:
+            return None
+
+    def exec(self, process: Process, *, preserve_fds: int = 0) -> Child:
+        """Start one more process in a running container."""
+        record = self.record()
+        if self.status() == "stopped":
+            raise Conflict(f"container {self.id!r} is not running")
+        host = find_host()
+        plan = plan_exec(
+            process,
+            self.spec(),
+            self.id,
+            record.bundle,
+            cgroup=record.cgroup,
+            layout=host.layout,
+            filters=host.filters,
+            die_with_parent=False,
+            preserve_fds=preserve_fds,
+        )
+        pidfd = os.pidfd_open(record.pid)
+        try:
+            group = Group(host.cgroups, plan, existing=True)
+            child = spawn(plan, group, unified=host.layout.unified, container_pidfd=pidfd)
+            handshake(plan, child, group, unified=host.layout.unified, meanwhile=lambda: None)
+        finally:
+            os.close(pidfd)
+        return child
+
+    def spec(self) -> Spec:
+        return read_spec(self.record().bundle)
+
+
+def _spec_if_there(bundle: str) -> Spec | None:
+    """The configuration, unless the bundle has been removed meanwhile."""
+    try:
+        return read_spec(bundle)
+    except InternalError:
+        return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _kill(pid: int, signum: int) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        pass
+
+
+def containers(root: str) -> Iterator[Container]:
+    """All containers below a root directory."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if _ID.fullmatch(name) and state.read_state(os.path.join(root, name)) is not None:
+            yield Container(root, name)
+
+
+def send_console(path: str, master: int, name: str = "/dev/ptmx") -> None:
+    """Hand a terminal's master to whoever listens on a unix socket (``--console-socket``)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(path)
+        except OSError as error:
+            raise InvalidArgument(
+                f"cannot connect to the console socket {path}: {error.strerror}"
+            ) from None
+        socket.send_fds(sock, [name.encode()], [master])

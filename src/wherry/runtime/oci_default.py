@@ -1,0 +1,109 @@
+"""The configuration that ``wherry-runtime spec`` writes, and what ``features`` tells."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wherry.model.runtime_spec import (
+    OCI_VERSION,
+    Capabilities,
+    Linux,
+    LinuxDeviceCgroup,
+    LinuxNamespace,
+    LinuxResources,
+    Mount,
+    NamespaceType,
+    Process,
+    Rlimit,
+    Root,
+    Spec,
+)
+from wherry.runtime.options import NAMES
+from wherry.runtime.plan import NAMESPACE_FLAGS
+from wherry.sys import caps
+
+_CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+_NAMESPACES: tuple[NamespaceType, ...] = ("pid", "network", "ipc", "uts", "mount", "cgroup")
+_MASKED = """
+    /proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list
+    /proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware /sys/devices/virtual/powercap
+"""
+_READONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger"
+_HOOKS = """
+    prestart createRuntime createContainer startContainer poststart poststop
+"""
+
+
+def _mount(destination: str, kind: str, *options: str) -> Mount:
+    return Mount(destination=destination, type=kind, source=kind, options=options)
+
+
+def default_spec() -> Spec:
+    """A shell in a read-only root, confined."""
+    safe = ("nosuid", "noexec", "nodev")
+    return Spec(
+        oci_version=OCI_VERSION,
+        root=Root(path="rootfs", readonly=True),
+        hostname="wherry",
+        process=Process(
+            terminal=True,
+            args=("sh",),
+            env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"),
+            cwd="/",
+            capabilities=Capabilities(
+                bounding=_CAPABILITIES, effective=_CAPABILITIES, permitted=_CAPABILITIES
+            ),
+            rlimits=(Rlimit(type="RLIMIT_NOFILE", soft=1024, hard=1024),),
+            no_new_privileges=True,
+        ),
+        mounts=(
+            _mount("/proc", "proc"),
+            _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+            _mount(
+                "/dev/pts",
+                "devpts",
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ),
+            _mount("/dev/shm", "tmpfs", *safe, "mode=1777", "size=65536k"),
+            _mount("/dev/mqueue", "mqueue", *safe),
+            _mount("/sys", "sysfs", *safe, "ro"),
+            _mount("/sys/fs/cgroup", "cgroup", *safe, "relatime", "ro"),
+        ),
+        linux=Linux(
+            namespaces=tuple(LinuxNamespace(type=kind) for kind in _NAMESPACES),
+            resources=LinuxResources(devices=(LinuxDeviceCgroup(allow=False, access="rwm"),)),
+            masked_paths=tuple(_MASKED.split()),
+            readonly_paths=tuple(_READONLY.split()),
+        ),
+    )
+
+
+def features() -> dict[str, object]:
+    """What this runtime can do (features.md); without a look at the machine, as it asks."""
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": _HOOKS.split(),
+        "mountOptions": list(NAMES),
+        "linux": {
+            "namespaces": sorted(NAMESPACE_FLAGS),
+            "capabilities": list(caps.NAMES),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False},
+            "seccomp": {"enabled": True},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": False},
+        },
+    }
+
+
+def pretty(value: object) -> str:
+    """JSON for people."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
