@@ -100,6 +100,7 @@ def test_another_engine_takes_up_a_running_container(box: Box, tmp_path: Path) -
     first = LauncherRuntime(str(tmp_path / "exec-root"))
     spec = box.spec("sh", "-c", "echo one; read x; echo $x; exit 9")
     started = first.start(box.request(spec, open_stdin=True, log=log))
+    eventually(lambda: len(list(LogReader(log).read())) == 1)
     os.kill(first.launcher_pid, signal.SIGKILL)
     started.close()
     first.close()
