@@ -38,9 +38,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-class Descriptor(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"
-):
+class Descriptor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What a piece of content is: its media type, digest and size in bytes."""
 
     media_type: str
