@@ -184,8 +184,8 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     cpus: set[int] = set()
     try:
         for part in text.replace(" ", "").split(","):
-            first, _, last = part.partition("-")
-            cpus.update(range(int(first), int(last or first) + 1))
+            first, dash, last = part.partition("-")
+            cpus.update(range(int(first), int(last if dash else first) + 1))
     except ValueError:
         raise InvalidArgument(f"the processor list {text!r} is malformed") from None
     return tuple(sorted(cpus))
