@@ -51,6 +51,9 @@ class _Made:
     base: Image | None = None
 
 
+_COMMENT = "wherry.bootstrap.v0"
+
+
 class Bootstrapper:
     """Makes base images. Synchronous, takes from a second to minutes, needs root.
 
@@ -179,7 +182,8 @@ def _config(
     reference: Reference, made: _Made, layers: Sequence[LayerRecord], architecture: str
 ) -> ImageConfig:
     created = datetime.fromtimestamp(made.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    step = History(created=created, created_by=f"wherry bootstrap {reference.familiar}")
+    made_by = f"wherry bootstrap {reference.familiar}"
+    step = History(created=created, created_by=made_by, comment=_COMMENT)
     history = (*(made.base.config.history if made.base else ()), step)
     return ImageConfig(
         architecture=architecture,

@@ -47,7 +47,7 @@ class Codec(Protocol):
         ...
 
 
-class StreamClosed(Exception):  # noqa: N818 - not an error: the client said goodbye
+class StreamClosed(Exception):
     """The client ended the stream by the codec's own means."""
 
 

@@ -14,6 +14,8 @@ from wherry.model.reference import parse_reference
 from wherry.store.api import Image
 
 _NANO = 1_000_000_000
+_OWN_COMMENT = "wherry."
+"""Begins the comment of the history's last step in images that Wherry made."""
 
 
 def familiar(names: Iterable[str]) -> list[str]:
@@ -24,6 +26,17 @@ def familiar(names: Iterable[str]) -> list[str]:
 def created_ns(image: Image) -> int:
     """When the configuration says it was made; 0 if it does not say."""
     return stamp_ns(image.config.created)
+
+
+def listed_ns(image: Image) -> int:
+    """The time that a list shows: of an image that was made here, when that was.
+
+    The configuration of such an image has a fixed time, so that equal builds are equal images
+    (docs/decisions/0020-times-in-built-images.md); "4 months ago" helps nobody who just built it.
+    """
+    history = image.config.history
+    made_here = bool(history) and history[-1].comment.startswith(_OWN_COMMENT)
+    return image.created_ns if made_here else created_ns(image)
 
 
 def stamp_ns(text: str) -> int:
@@ -43,7 +56,7 @@ def summary(image: Image, containers: int = -1, shared_size: int = -1) -> dict[s
         "ParentId": image.parent or "",
         "RepoTags": familiar(image.references),
         "RepoDigests": familiar(image.repo_digests),
-        "Created": created_ns(image) // _NANO,
+        "Created": listed_ns(image) // _NANO,
         "Size": image.size,
         "SharedSize": shared_size,
         "Labels": image.config.config.labels or {},
