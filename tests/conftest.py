@@ -12,12 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.patience import patience
 
 RUN_ID = f"wt{uuid4().hex[:6]}"
 """Names of things on the host that a test makes should hold this, so that they can be found."""
 
 _MARK = f"WHERRY_TEST_RUN={RUN_ID}"
-_PATIENCE = 10.0  # seconds for what a test stopped to be gone
+_PATIENCE = patience(10.0)  # seconds for what a test stopped to be gone
 _CGROUPS = Path("/sys/fs/cgroup")
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 from wherry.client import Client
 from wherry.daemon.wiring import open_engine
 from wherry.engine.settings import EngineSettings
 from wherry.errors import WherryError
 
-_PATIENCE = 60.0
+_PATIENCE = patience(60.0)
 
 
 @dataclass

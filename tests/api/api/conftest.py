@@ -18,11 +18,12 @@ from typing import Any
 
 import docker
 import pytest
+from tests.patience import patience
 
 from wherry.daemon.wiring import open_engine
 from wherry.engine.settings import EngineSettings
 
-_PATIENCE = 60.0
+_PATIENCE = patience(60.0)
 
 
 class _UnixConnection(http.client.HTTPConnection):

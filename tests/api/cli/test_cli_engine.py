@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 from wherry.client import Client, CommandFailed
 from wherry.daemon.wiring import open_engine
@@ -25,7 +26,7 @@ from wherry.engine.settings import EngineSettings
 from wherry.errors import Conflict, NotFound, Unavailable
 
 pytestmark = pytest.mark.root
-_PATIENCE = 30.0  # seconds
+_PATIENCE = patience(30.0)  # seconds
 
 
 @dataclass(frozen=True)

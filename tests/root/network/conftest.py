@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from tests.patience import patience
 
 from wherry.network.api import Endpoint, EndpointRequest, NetworkRequest, PortRequest
 from wherry.network.bridge import BridgeNetworks
@@ -30,7 +31,7 @@ from wherry.sys.netlink.route import RouteConnection, Veth
 Result = TypeVar("Result")
 
 PATIENCE = 0.5  # seconds for what must not arrive
-_LONG = 5.0
+_LONG = patience(5.0)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.patience import patience
 
 from wherry.model.runtime_spec import (
     OCI_VERSION,
@@ -49,7 +50,7 @@ APPLETS = """
     cat chmod dd echo env false grep head hostname id kill ln ls mkdir mkfifo mount nc printf
     ps pwd readlink seq sh sleep stat stty tail test touch true tty umount uname wc whoami yes
 """.split()
-PATIENCE = 20.0
+PATIENCE = patience(20.0)
 
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> Mount:

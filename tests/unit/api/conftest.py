@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 from wherry.api.app import create_app
 from wherry.api.http.connection import Handler
 from wherry.api.http.server import HttpServer
 from wherry.api.settings import ApiSettings
 
-_PATIENCE = 10.0
+_PATIENCE = patience(10.0)
 
 
 class Running:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from tests.patience import patience
+
 from wherry.build.api import BuildResult
 from wherry.engine.api import ContainerSize, Created, PruneReport, SystemInfo
 from wherry.engine.records import (
@@ -24,7 +26,7 @@ from wherry.model.image import ExecConfig, History, ImageConfig, RootFs
 from wherry.network.api import Endpoint, Network, NetworkRequest, Subnet
 from wherry.store.api import Image, LayerRecord
 
-_PATIENCE = 10.0
+_PATIENCE = patience(10.0)
 
 
 class FakeContainers:

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 from wherry.cli.terminal import parse_keys
 from wherry.testing.fake_api import Answer, FakeApi, Request, frame
 
 _ID = "ab" * 32
-_PATIENCE = 20.0  # seconds
+_PATIENCE = patience(20.0)  # seconds
 
 
 class Player:
