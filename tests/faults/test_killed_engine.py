@@ -131,7 +131,7 @@ def test_a_second_engine_on_the_same_root_is_refused(new_engine: EngineMaker) ->
     engine = new_engine()
     engine.start()
     other = new_engine(engine.data)
-    with pytest.raises(AssertionError, match="another engine .* uses the data root"):
+    with pytest.raises(AssertionError, match=r"another engine .* uses the data root"):
         other.start()
     other.data = other.run / "own"
 

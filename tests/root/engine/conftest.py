@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -120,7 +121,13 @@ def _traces(engine: TestEngine) -> dict[str, object]:
         "volumes": [v.name for v in engine.engine.volumes.list()],
         "networks": [n.name for n in engine.engine.networks.list()],
         "mounts": sorted(line for line in mounts.splitlines() if str(data) in line),
-        "groups": sorted(
-            str(p) for p in Path("/sys/fs/cgroup").rglob(f"*{engine.settings.instance}*/*/")
-        ),
+        "groups": sorted(_groups(engine.settings.instance)),
     }
+
+
+def _groups(instance: str) -> Iterator[str]:
+    """Control groups of this engine's containers; os.walk() does not mind those of others that
+    vanish while it walks."""
+    for directory, children, _ in os.walk("/sys/fs/cgroup"):
+        if instance in directory:
+            yield from (f"{directory}/{child}" for child in children)
