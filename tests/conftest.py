@@ -46,6 +46,14 @@ def _succeeds(*command: str) -> bool:
         return False
 
 
+def _has_overlay() -> bool:
+    """A module that nothing has used yet is not among the file systems; its first mount loads it."""
+    names = Path("/proc/filesystems")
+    if "\toverlay\n" not in names.read_text():
+        _succeeds("modprobe", "overlay")
+    return "\toverlay\n" in names.read_text()
+
+
 def _cgroup_mode() -> str:
     if (_CGROUPS / "cgroup.controllers").exists():
         return "unified"
@@ -56,11 +64,10 @@ def _cgroup_mode() -> str:
 
 def probe() -> tuple[Capability, ...]:
     """Look at the machine once."""
-    filesystems = Path("/proc/filesystems").read_text()
     mode = _cgroup_mode()
     kernel = [
         Capability("root", os.geteuid() == 0, needed=True),
-        Capability("overlayfs", "\toverlay\n" in filesystems, needed=True),
+        Capability("overlayfs", _has_overlay(), needed=True),
         Capability("cgroups", bool(mode), mode, needed=True),
         Capability("namespaces", _succeeds("unshare", "-mnpiuCf", "true"), needed=True),
     ]
