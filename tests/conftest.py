@@ -47,7 +47,7 @@ def _succeeds(*command: str) -> bool:
 
 
 def _has_overlay() -> bool:
-    """A module that nothing has used yet is not among the file systems; its first mount loads it."""
+    """A module that nothing has used yet is not listed; the first mount would load it."""
     names = Path("/proc/filesystems")
     if "\toverlay\n" not in names.read_text():
         _succeeds("modprobe", "overlay")
