@@ -122,7 +122,7 @@ def test_stop_asks_first_and_kills_later(engine: Any) -> None:
 def wait_for_output_of_trap(engine: Any, container: str) -> None:
     """The shell has set its trap when it runs its first sleep."""
     api = engine.engine.containers
-    while not any("sleep" in row[-1] for row in api.top(container, "")[1]):
+    while not any(row[-1].startswith("sleep") for row in api.top(container, "")[1]):
         pass
 
 
