@@ -56,6 +56,7 @@ class Allocator:
             ipv6=ipv6,
             ipv6_prefix=prefix6,
             ipv6_gateway=gateway6,
+            link_local=tuple(_checked_link_local(one) for one in request.link_local),
             interface=interface,
             host_interface=self._names.port(identity),
         )
@@ -92,6 +93,13 @@ class Allocator:
             )
         self._last[key] = int(parse_address(found))
         return found
+
+
+def _checked_link_local(text: str) -> str:
+    address = parse_address(text)
+    if not address.is_link_local:
+        raise InvalidArgument(f"invalid link-local IP address: {text}")
+    return str(address)
 
 
 def _mac(wanted: str, ipv4: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
+
+from wherry.network.resolver.protocol import Member, View
 
 Protocol_ = Literal["tcp", "udp", "sctp"]
 
@@ -52,6 +54,8 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
     ipv4: str = ""
     ipv6: str = ""
     mac: str = ""
+    link_local: tuple[str, ...] = ()  # more addresses, which nobody leases
+    interface: str = ""  # inside the sandbox; empty: the next free eth0, eth1, ...
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +73,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: str = ""
     ipv6_prefix: int = 0
     ipv6_gateway: str = ""
+    link_local: tuple[str, ...] = ()
     interface: str = ""  # inside the sandbox
     host_interface: str = ""
 
@@ -141,7 +146,16 @@ class Networks(Protocol):
         ...
 
     def disconnect(self, endpoint: Endpoint) -> None:
-        """Remove the link and release the addresses. Idempotent."""
+        """Remove the link and release the addresses, soon (:meth:`drain`). Idempotent."""
+        ...
+
+    def drain(self) -> None:
+        """Wait until everything of disconnected endpoints is gone from the kernel."""
+        ...
+
+    def choose_gateway(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        """Lead the default route of each address family through the first of these endpoints that
+        has a gateway of it."""
         ...
 
     def endpoints(self, network: str) -> tuple[Endpoint, ...]: ...
@@ -154,6 +168,11 @@ class Networks(Protocol):
         """Take back all published ports of an endpoint. Idempotent."""
         ...
 
+    def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
+        """Lead ports that a container has already (:meth:`publish`) to another of its endpoints;
+        those of an address family that the endpoint lacks lead nowhere."""
+        ...
+
     def reconcile(self, live: Sequence[Endpoint]) -> None:
         """After an engine's restart: remove links, leases and rules of all endpoints but these,
         and make sure that what these need is there."""
@@ -161,4 +180,36 @@ class Networks(Protocol):
 
     def close(self) -> None:
         """Stop the pool. Networks stay."""
+        ...
+
+
+class Resolver(Protocol):
+    """The embedded resolver of user-defined networks. Safe to call from several threads."""
+
+    def restore(self, served: Iterable[tuple[View, int]], members: Iterable[Member]) -> None:
+        """After an engine's restart: what there is, with the pids of the containers."""
+        ...
+
+    def announce(self, member: Member) -> None:
+        """Somebody is on a network, or is called otherwise than before."""
+        ...
+
+    def withdraw(self, network_id: str, container_id: str) -> None:
+        """Idempotent."""
+        ...
+
+    def serve(self, view: View, sandbox: Sandbox) -> None:
+        """Answer a container at 127.0.0.11 from now on, or change what it sees."""
+        ...
+
+    def follow(self, container_id: str, pid: int) -> None:
+        """The process of a container that is served. Idempotent."""
+        ...
+
+    def forget(self, container_id: str) -> None:
+        """Answer a container no more. Idempotent."""
+        ...
+
+    def close(self) -> None:
+        """Part from it; it goes on while there are containers."""
         ...

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from wherry.errors import Conflict, NotSupported, PermissionDenied
 from wherry.network import names as name_files
@@ -16,6 +17,7 @@ from wherry.network.api import (
     NetworkRequest,
     PortRequest,
     Publication,
+    PublishedPort,
     Sandbox,
 )
 from wherry.network.catalog import Catalog
@@ -159,18 +161,17 @@ class BridgeNetworks:
 
     def connect(self, network: str, sandbox: Sandbox, request: EndpointRequest) -> Endpoint:
         found = self._catalog.find(network)
-        if isinstance(sandbox, NetnsSandbox):
-            return self._endpoints.connect(found, sandbox, request)
-        own = NetnsSandbox(os.dup(sandbox.netns_fd))
-        try:
+        with _own(sandbox) as own:
             return self._endpoints.connect(found, own, request)
-        finally:
-            own.close()
 
     def disconnect(self, endpoint: Endpoint) -> None:
         """The link goes in the background (:meth:`drain`); its addresses stay leased until then."""
         self._publisher.unpublish(endpoint)
         self._endpoints.disconnect(endpoint)
+
+    def choose_gateway(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        with _own(sandbox) as own:
+            self._links.choose_gateway(own, endpoints)
 
     def endpoints(self, network: str) -> tuple[Endpoint, ...]:
         return tuple(self._records.endpoints(self._catalog.find(network).id))
@@ -191,6 +192,10 @@ class BridgeNetworks:
 
     def unpublish(self, endpoint: Endpoint) -> None:
         self._publisher.unpublish(endpoint)
+
+    def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
+        if not self._catalog.find(endpoint.network_id).internal:
+            self._publisher.republish(endpoint, ports)
 
     # The engine's life
 
@@ -249,6 +254,19 @@ class BridgeNetworks:
         self._firewall.close()
         self._foreign.close()
         self._route.close()
+
+
+@contextmanager
+def _own(sandbox: Sandbox) -> Iterator[NetnsSandbox]:
+    """The sandbox as one of ours, whoever made it."""
+    if isinstance(sandbox, NetnsSandbox):
+        yield sandbox
+        return
+    own = NetnsSandbox(os.dup(sandbox.netns_fd))
+    try:
+        yield own
+    finally:
+        own.close()
 
 
 def _open_route() -> RouteConnection:

@@ -60,7 +60,9 @@ class Endpoints:
         raise taken
 
     def _lease(self, network: Network, sandbox: NetnsSandbox, request: EndpointRequest) -> Endpoint:
-        interface = sandbox.free_name(parse_options(network.options).interface_prefix)
+        interface = request.interface or sandbox.free_name(
+            parse_options(network.options).interface_prefix
+        )
         try:
             return self._allocator.lease(network, request, interface)
         except AddressTaken as error:

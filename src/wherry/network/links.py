@@ -99,10 +99,21 @@ class Links:
         FileExistsError if a name of the link is taken, on the host or inside; other OSErrors.
         """
         self._create_pair(network, sandbox, endpoint)
-        if endpoint.ipv6:
+        if endpoint.ipv6 or any(":" in one for one in endpoint.link_local):
             sandbox.enable_ipv6(endpoint.interface)
         self._configure(sandbox, endpoint)
         self._wait_until_running(endpoint.host_interface, network.interface)
+
+    def choose_gateway(self, sandbox: NetnsSandbox, endpoints: Sequence[Endpoint]) -> None:
+        """See :meth:`wherry.network.api.Networks.choose_gateway`."""
+        ways4 = [(one.interface, one.gateway) for one in endpoints if one.gateway]
+        ways6 = [(one.interface, one.ipv6_gateway) for one in endpoints if one.ipv6_gateway]
+        try:
+            for interface, gateway in (*ways4[:1], *ways6[:1]):
+                index = sandbox.route.link(interface).index
+                sandbox.route.replace_default_route(index, ipaddress.ip_address(gateway))
+        except NetlinkError as error:
+            raise InternalError(f"cannot set the default route: {error.strerror}") from error
 
     def _create_pair(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         """Someone may have removed the bridge: then it is made again."""
@@ -157,7 +168,13 @@ class Links:
                 addresses.append(ipaddress.ip_interface(f"{address}/{prefix}"))
             if gateway and sandbox.claim_default_route(6 if ":" in gateway else 4):
                 gateways.append(ipaddress.ip_address(gateway))
+        addresses += [_link_local(one) for one in endpoint.link_local]
         sandbox.route.configure(link.index, addresses, gateways)
+
+
+def _link_local(address: str) -> Interface:
+    """With the prefix of all link-local addresses (RFC 3927, RFC 4291)."""
+    return ipaddress.ip_interface(f"{address}/{64 if ':' in address else 16}")
 
 
 def bridged_frames_are_filtered() -> bool:

@@ -88,6 +88,45 @@ def container_resolv_conf(
     return ResolvConf("".join(f"{line}\n" for line in lines), public)
 
 
+EMBEDDED_RESOLVER = "127.0.0.11"
+
+
+def embedded_resolv_conf(host: str, asked: ResolverSettings = ResolverSettings()) -> str:
+    """The resolv.conf of a container on a network with a resolver of its own.
+
+    ``asked`` as for :func:`container_resolv_conf`; its servers are the resolver's business. Every
+    name is asked for as it is first (``ndots:0``), since containers' names have no dots.
+    """
+    settings = parse_resolv_conf(host)
+    search = asked.search if asked.search else settings.search or ()
+    options = asked.options if asked.options else settings.options or ()
+    if not any(one.startswith("ndots:") for one in options):
+        options = (*options, "ndots:0")
+    lines = [f"nameserver {EMBEDDED_RESOLVER}"]
+    if names := [name for name in search if name != "."]:
+        lines.append("search " + " ".join(names))
+    lines.append("options " + " ".join(options))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def checked_servers(servers: Iterable[str]) -> tuple[str, ...]:
+    """The servers that ``--dns`` named; InvalidArgument for one that is no address."""
+    return tuple(_checked(one) for one in servers)
+
+
+def with_hosts(text: str, lines: Iterable[tuple[str, str]]) -> str:
+    """The text of /etc/hosts with more lines (address, names) at its end."""
+    start = text if not text or text.endswith("\n") else text + "\n"
+    return start + "".join(f"{address}\t{names}\n" for address, names in lines)
+
+
+def without_hosts(text: str, addresses: Iterable[str]) -> str:
+    """The text of /etc/hosts without the lines of these addresses; all else stays as it is."""
+    gone = {one for one in addresses if one}
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.split(None, 1)[:1] not in [[one] for one in gone])
+
+
 def _nameservers(
     host: ResolverSettings, upstream: str, asked: ResolverSettings, ipv6: bool
 ) -> tuple[Sequence[str], bool]:
@@ -127,19 +166,27 @@ def hosts_file(
     *,
     domainname: str = "",
     extra: Iterable[str] = (),
+    links: Iterable[tuple[str, str]] = (),
     host_gateway: str = "",
     ipv6: bool = True,
 ) -> str:
     """A container's /etc/hosts.
 
     ``addresses`` are the container's own. ``extra`` are ``NAME:ADDRESS`` or ``NAME=ADDRESS``, as
-    ``--add-host`` takes them; the address ``host-gateway`` is ``host_gateway``. InvalidArgument.
+    ``--add-host`` takes them; the address ``host-gateway`` is ``host_gateway``. ``links`` are
+    addresses of other containers and what they are called here. InvalidArgument.
     """
     lines = [_HOSTS_IPV4 + (_HOSTS_IPV6 if ipv6 else "")]
     lines += [f"{address}\t{name}\n" for name, address in _extra(extra, host_gateway)]
-    names = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    lines += [f"{address}\t{names}\n" for address, names in links]
+    names = own_names(hostname, domainname)
     lines += [f"{address}\t{names}\n" for address in addresses if address]
     return "".join(lines)
+
+
+def own_names(hostname: str, domainname: str) -> str:
+    """What a container's own line of /etc/hosts calls it."""
+    return f"{hostname}.{domainname} {hostname}" if domainname else hostname
 
 
 def _extra(entries: Iterable[str], host_gateway: str) -> Iterable[tuple[str, str]]:

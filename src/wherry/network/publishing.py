@@ -7,7 +7,7 @@ import socket
 import sqlite3
 from collections.abc import Sequence
 
-from wherry.network.api import Endpoint, PortRequest, Publication
+from wherry.network.api import Endpoint, PortRequest, Publication, PublishedPort
 from wherry.network.firewall import Firewall
 from wherry.network.ports import PortTaken, Reservation, reserve
 from wherry.network.records import PortMapping, Records
@@ -53,6 +53,12 @@ class Publisher:
             raise
         _forget_flows(mappings)
 
+    def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
+        """Translate ports whose sockets the container's monitor holds already."""
+        mappings = [found for one in ports if (found := _mapping(endpoint, one))]
+        if mappings:
+            self._translate(endpoint, mappings)
+
     def _with_holder(self, endpoint: Endpoint, error: PortTaken) -> PortTaken:
         holder = self._records.port_holder(error.protocol, error.host_ip, error.port)
         return error.of_endpoint(endpoint, holder)
@@ -65,6 +71,14 @@ class Publisher:
         self._records.remove_ports(endpoint.id)
         self._firewall.unpublish(mappings)
         _forget_flows(mappings)
+
+
+def _mapping(endpoint: Endpoint, port: PublishedPort) -> PortMapping | None:
+    """None if the endpoint lacks the address family."""
+    target = endpoint.ipv6 if ":" in port.host_ip else endpoint.ipv4
+    if not target:
+        return None
+    return PortMapping(port.protocol, port.host_ip, port.host_port, target, port.container_port)
 
 
 def _publication(reservation: Reservation) -> Publication:

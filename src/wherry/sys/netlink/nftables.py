@@ -227,6 +227,11 @@ def verdict(code: int, chain: str = "") -> bytes:
     return _expression("immediate", be32(1, _VERDICT_REGISTER), nested(2, nested(2, parts)))
 
 
+def load_value(value: bytes, register: int) -> bytes:
+    """Put a constant into a register."""
+    return _expression("immediate", be32(1, register), nested(2, attribute(1, value)))
+
+
 def masquerade() -> bytes:
     return _expression("masq")
 

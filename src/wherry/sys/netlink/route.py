@@ -182,9 +182,14 @@ class RouteConnection:
     ) -> None:
         """Give a link that is up its addresses, and default routes through it."""
         messages = [_add_address(index, interface) for interface in interfaces]
-        messages += [_add_default_route(index, gateway) for gateway in gateways]
+        flags = NLM_F_CREATE | NLM_F_EXCL
+        messages += [_default_route(index, gateway, flags) for gateway in gateways]
         if messages:
             self._connection.call(*messages)
+
+    def replace_default_route(self, index: int, gateway: Address) -> None:
+        """Lead the default route of the gateway's address family through it."""
+        self._connection.call(_default_route(index, gateway, NLM_F_CREATE | NLM_F_REPLACE))
 
     def delete_link(self, name: str) -> bool:
         """Remove a link, and its peer; False if there was none. Waits for a grace period of the
@@ -272,12 +277,12 @@ def _add_address(index: int, interface: Interface) -> Message:
     return Message(_RTM_NEWADDR, payload, NLM_F_CREATE | NLM_F_REPLACE)
 
 
-def _add_default_route(index: int, gateway: Address) -> Message:
+def _default_route(index: int, gateway: Address, flags: int) -> Message:
     header = _RTMSG.pack(
         _family(gateway), 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0
     )
     payload = header + attribute(_RTA_GATEWAY, gateway.packed) + u32(_RTA_OIF, index)
-    return Message(_RTM_NEWROUTE, payload, NLM_F_CREATE | NLM_F_EXCL)
+    return Message(_RTM_NEWROUTE, payload, flags)
 
 
 def _number(found: dict[int, bytes], kind: int) -> int:

@@ -1,0 +1,336 @@
+"""The engine's side of the resolver: starts it with the first container, tells it what changes,
+takes up one that an earlier engine started, and makes a new one if it ends.
+
+Everything that was told is remembered here, so that a new process learns all of it. Its sockets
+are gone with the one before; they are made again in the namespaces of the containers' processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from wherry.errors import InternalError, WherryError
+from wherry.network.api import Sandbox
+from wherry.network.resolver import protocol
+from wherry.network.resolver.protocol import Member, View
+from wherry.network.resolver.sockets import make_sockets
+from wherry.network.sandbox import open_sandbox
+
+_LOG = logging.getLogger(__name__)
+_PATIENCE = 10.0  # seconds for an answer: the machine may be busy
+_RESTARTS = 5
+"""Times in a row that the resolver may end before it has answered anything."""
+
+# msgspec does without typing_extensions, which would bring inspect, ast and tokenize along.
+_BOOTSTRAP = (
+    "import sys;sys.path[:0]=sys.argv.pop().split(':');sys.modules['typing_extensions']=None;"
+    "from wherry.network.resolver.main import main;main()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A container that is answered; ``pid`` 0 while it is being started."""
+
+    view: View
+    pid: int = 0
+
+
+class ResolverClient:
+    """Implements :class:`wherry.network.api.Resolver`. Safe to call from several threads."""
+
+    def __init__(self, directory: str) -> None:
+        """``directory``: where the socket is; of root's, and of one engine."""
+        self._directory = directory
+        self._lock = threading.RLock()
+        self._served: dict[str, _Served] = {}
+        self._members: dict[tuple[str, str], Member] = {}
+        self._connection: socket.socket | None = None
+        self._closed = False
+
+    # What the engine tells
+
+    def restore(self, served: Iterable[tuple[View, int]], members: Iterable[Member]) -> None:
+        """Take up what an earlier engine left: the containers that run, with their processes.
+
+        A resolver that is there goes on with the sockets it has."""
+        with self._lock:
+            self._served = {view.container_id: _Served(view, pid) for view, pid in served}
+            self._members = {(one.network_id, one.container_id): one for one in members}
+            self._connection = self._connected()
+            if self._served or self._connection:
+                self._tell_all()
+
+    def announce(self, member: Member) -> None:
+        """Somebody is on a network, or is called otherwise than before."""
+        with self._lock:
+            self._members[member.network_id, member.container_id] = member
+            if self._connection:
+                self._say(protocol.Announce(member))
+
+    def withdraw(self, network_id: str, container_id: str) -> None:
+        """Idempotent."""
+        with self._lock:
+            if self._members.pop((network_id, container_id), None) and self._connection:
+                self._say(protocol.Withdraw(network_id, container_id))
+
+    def serve(self, view: View, sandbox: Sandbox) -> None:
+        """Answer a container at 127.0.0.11 from now on, or change what it sees. InternalError."""
+        with self._lock:
+            known = self._served.get(view.container_id, _Served(view))
+            self._served[view.container_id] = replace(known, view=view)
+            try:
+                self._retrying(
+                    lambda: (
+                        self._exchange(protocol.Serve(view)) or self._give_sockets(view, sandbox)
+                    )
+                )
+            except BaseException:
+                self._served.pop(view.container_id)
+                raise
+
+    def follow(self, container_id: str, pid: int) -> None:
+        """The container's process, by which its namespace is found again. Idempotent."""
+        with self._lock:
+            served = self._served.get(container_id)
+            if served is None:
+                return
+            self._served[container_id] = replace(served, pid=pid)
+            self._retrying(lambda: self._follow_or_renew(container_id, pid))
+
+    def forget(self, container_id: str) -> None:
+        """Answer a container no more. Idempotent."""
+        with self._lock:
+            if self._served.pop(container_id, None) and self._connection:
+                self._say(protocol.Forget(container_id))
+
+    def purge(self) -> None:
+        """Answer nobody any more; the process ends."""
+        with self._lock:
+            self._members.clear()
+            for container_id in list(self._served):
+                self.forget(container_id)
+        self.close()
+
+    def close(self) -> None:
+        """Part from the resolver; it goes on while there are containers."""
+        with self._lock:
+            self._closed = True
+            self._drop_connection()
+
+    # The process
+
+    def _tell_all(self) -> None:
+        """Everything, to a resolver that may be new."""
+        for _ in range(_RESTARTS):
+            try:
+                if self._connection is None:
+                    self._start()
+                self._exchange(protocol.Begin())
+                for member in self._members.values():
+                    self._exchange(protocol.Announce(member))
+                for served in list(self._served.values()):
+                    self._renew(served)
+                self._exchange(protocol.End())
+            except OSError as error:
+                _LOG.warning("the resolver ended: %s", error)
+                self._drop_connection()
+            else:
+                return
+        raise InternalError("the embedded resolver cannot be started: it ends at once")
+
+    def _renew(self, served: _Served) -> None:
+        """Serve a container as before, by the sockets there are or by new ones."""
+        if self._exchange(protocol.Serve(served.view)) or not served.pid:
+            return
+        try:
+            sandbox = open_sandbox(served.pid)
+            try:
+                self._give_sockets(served.view, sandbox)
+            finally:
+                sandbox.close()
+            self._follow(served.view.container_id, served.pid)
+        except WherryError as error:
+            # It may just have ended; its end is told soon.
+            _LOG.info("container %s is not answered: %s", served.view.container_id[:12], error)
+
+    def _give_sockets(self, view: View, sandbox: Sandbox) -> bool:
+        sockets = make_sockets(sandbox.netns_fd)
+        try:
+            descriptors = [sockets.udp.fileno(), sockets.tcp.fileno()]
+            return self._exchange(protocol.Serve(view), descriptors)
+        finally:
+            sockets.close()
+
+    def _follow_or_renew(self, container_id: str, pid: int) -> None:
+        """The resolver may be a new one since the container was first served."""
+        if not self._follow(container_id, pid):
+            self._renew(self._served[container_id])
+
+    def _follow(self, container_id: str, pid: int) -> bool:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        try:
+            return self._exchange(protocol.Follow(container_id), [pidfd])
+        finally:
+            os.close(pidfd)
+
+    def _say(self, request: protocol.Request) -> None:
+        self._retrying(lambda: self._exchange(request))
+
+    def _retrying(self, action: Callable[[], object]) -> None:
+        """Do it; if the resolver has ended, with a new one, which is told everything before."""
+        try:
+            if self._connection is None:
+                self._tell_all()
+            action()
+        except OSError:
+            self._drop_connection()
+            self._tell_all()
+            try:
+                action()
+            except OSError as error:
+                raise InternalError(f"the embedded resolver does not answer: {error}") from error
+
+    def _exchange(self, request: protocol.Request, descriptors: Iterable[int] = ()) -> bool:
+        """OSError if the resolver has ended."""
+        if self._connection is None:
+            raise ConnectionResetError("there is no resolver")
+        data = protocol.encode(request)
+        if len(data) > protocol.PACKET_LIMIT:
+            raise InternalError("a container has too many names for the embedded resolver")
+        socket.send_fds(self._connection, [data], list(descriptors))
+        answer = self._connection.recv(protocol.PACKET_LIMIT)
+        if not answer:
+            raise ConnectionResetError("the resolver has ended")
+        try:
+            return protocol.decode_answer(answer).held
+        except msgspec.DecodeError as error:
+            raise ConnectionResetError("the resolver does not make sense") from error
+
+    def _drop_connection(self) -> None:
+        if self._connection:
+            # The watching thread, which waits for the end of it, is woken by this.
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self, process: subprocess.Popen[bytes] | None = None) -> socket.socket | None:
+        """A connection to the resolver, also to one that an earlier engine started; None without
+        one."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.settimeout(_PATIENCE)
+        try:
+            with _path_of_socket(self._directory) as path:
+                connection.connect(path)
+        except OSError:
+            connection.close()
+            return None
+        self._watch(connection, process)
+        return connection
+
+    def _start(self) -> None:
+        with _listener(self._directory) as listener:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(listener.fileno()), _modules()],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+        connection = self._connected(process)
+        if connection is None:
+            raise ConnectionRefusedError("the resolver cannot be reached")
+        self._connection = connection
+        _LOG.info("started the resolver, process %d", process.pid)
+
+    def _watch(self, connection: socket.socket, process: subprocess.Popen[bytes] | None) -> None:
+        thread = threading.Thread(
+            target=self._wait_for_end,
+            args=(connection, connection.dup(), process),
+            name="wherry-resolver-watch",
+            daemon=True,
+        )
+        thread.start()
+
+    def _wait_for_end(
+        self,
+        connection: socket.socket,
+        copy: socket.socket,
+        process: subprocess.Popen[bytes] | None,
+    ) -> None:
+        """In a thread: when the resolver ends, start another if anybody needs one."""
+        poll = select.poll()
+        poll.register(copy, select.POLLRDHUP)
+        poll.poll()
+        copy.close()
+        with self._lock:
+            parting = self._closed
+        if process and not parting:
+            _bury(process)
+        with self._lock:
+            if self._connection is not connection:
+                return
+            self._drop_connection()
+            if self._served and not self._closed:
+                self._restart()
+
+    def _restart(self) -> None:
+        try:
+            self._tell_all()
+        except (OSError, WherryError) as error:
+            _LOG.error("containers' names are not answered: %s", error)
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    """Reap a resolver that hung up. One that still runs does not answer, and another one will."""
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _path_of_socket(directory: str) -> Iterator[str]:
+    """A path of the socket that is short whatever the directory's is (108 bytes at most)."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{protocol.SOCKET_NAME}"
+    finally:
+        os.close(fd)
+
+
+def _listener(directory: str) -> socket.socket:
+    """A new socket in place of one that nobody listens to any more."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with _path_of_socket(directory) as path:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            listener.bind(path)
+            os.chmod(path, 0o600)
+        listener.listen(1)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _modules() -> str:
+    return ":".join(os.path.abspath(entry) for entry in sys.path if entry)
