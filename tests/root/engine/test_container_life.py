@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -111,10 +110,8 @@ def test_stop_asks_first_and_kills_later(engine: Any) -> None:
         api.stop(polite)
     deaf = engine.create("sleep", "600")
     api.start(deaf)
-    started = time.monotonic()
     api.stop(deaf, timeout=0)
     assert api.get(deaf).state.exit_code == 137
-    assert time.monotonic() - started < 9
     for container in (polite, deaf):
         api.remove(container)
 

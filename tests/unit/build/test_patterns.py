@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from wherry.build.patterns import Patterns, compile_pattern, has_magic, read_rules
@@ -76,7 +74,6 @@ def test_names_and_patterns_are_told_apart() -> None:
 
 
 def test_a_pattern_made_to_take_long_does_not() -> None:
-    started = time.perf_counter()
+    # Backtracking would take years here, and run into the time limit that every test has.
     assert not compile_pattern("*a" * 20 + "b").fullmatch("a" * 250)
     assert not compile_pattern("**/a/" * 20 + "b").fullmatch("a/" * 120)
-    assert time.perf_counter() - started < 5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from wherry.build.words import BadSubstitution, expand, expand_document, expand_words
@@ -101,7 +99,6 @@ def test_documents_keep_quotes() -> None:
 
 
 def test_a_pattern_made_to_take_long_does_not() -> None:
-    started = time.perf_counter()
+    # Backtracking would take years here, and run into the time limit that every test has.
     pattern = "*a" * 30 + "b"
     assert expand(f"${{v%%{pattern}}}", {"v": "a" * 200}) == "a" * 200
-    assert time.perf_counter() - started < 5
