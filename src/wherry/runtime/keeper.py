@@ -15,16 +15,15 @@ import msgspec
 
 from wherry.runtime import state
 from wherry.runtime.host import Host
-from wherry.runtime.messages import Keep, receive_packet
+from wherry.runtime.messages import MAX_PACKET, Keep, receive_packet
 from wherry.runtime.monitor import Monitor
 
-_KEEP_SIZE = 16 * 1024
 _decoder = msgspec.json.Decoder(Keep)
 
 
 def wait(channel: socket.socket, starter: int, host: Host) -> None:
     """Wait for what the starter (a child) hands over, then be its monitor to the end."""
-    data, fds, _ = receive_packet(channel, _KEEP_SIZE)
+    data, fds, _ = receive_packet(channel, MAX_PACKET)
     channel.close()
     os.waitpid(starter, 0)
     if not data:

@@ -176,9 +176,13 @@ class Monitor:
         self._pace()
 
     def _end_output(self, fd: int) -> None:
+        if fd == self._master and self._code is None:
+            # Nobody has the terminal open now; somebody may open it again. Until then it is hung
+            # up for epoll(7), which is of interest only when it changes.
+            if self._handlers.get(fd) != self._drain:
+                self._watch(fd, select.EPOLLIN | select.EPOLLET, self._drain)
+            return
         self._forget(fd)
-        if self._stdin == fd and self._code is None:
-            return  # a terminal that may be opened again
         del self._outputs[fd]
         if fd != self._stdin:
             os.close(fd)
@@ -190,7 +194,9 @@ class Monitor:
             return
         self._paused = paused
         for fd in self._outputs:
-            if paused:
+            if fd == self._stdin:
+                self._watch_stdin(fd)
+            elif paused:
                 self._forget(fd)
             else:
                 self._watch(fd, select.EPOLLIN, self._on_output)
@@ -403,10 +409,10 @@ class Monitor:
                 break
             except OSError:
                 data = b""
-            if data:
-                self._deliver(self._outputs[fd], data)
-            else:
+            if not data:
                 self._end_output(fd)
+                break
+            self._deliver(self._outputs[fd], data)
 
     def _finish(self, code: int) -> None:
         """Record the end, then tell everybody."""

@@ -24,6 +24,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -149,6 +150,9 @@ def _enter(path: str) -> None:
 def _become(plan: Plan, setup: Setup) -> None:
     """The child's side; never returns."""
     try:
+        # Soon the files of this process are the container's: nothing may be imported from there.
+        sys.meta_path.clear()
+        sys.path.clear()
         os.umask(0)
         run(plan.ops, setup)
     except BaseException as error:  # noqa: BLE001 - whatever it is must not run the parent's code

@@ -461,3 +461,9 @@ def test_a_config_that_is_not_json(box: Box) -> None:
     (box.bundle() / "config.json").unlink()
     with pytest.raises(InternalError, match=r"cannot read .*config\.json: No such"):
         box.runtime.start(request)
+
+
+def test_the_launcher_runs_from_a_read_only_mount(box: Box) -> None:
+    executable = os.open(f"/proc/{box.runtime.launcher_pid}/exe", os.O_PATH)
+    assert os.fstatvfs(executable).f_flag & os.ST_RDONLY
+    os.close(executable)

@@ -156,6 +156,33 @@ def test_the_terminal_controls_its_session(box: Box) -> None:
     client.close()
 
 
+def test_a_terminal_that_nobody_has_open_for_a_while(box: Box) -> None:
+    script = (
+        "exec <&- >&- 2>&-; while ! test -e /data/go; do sleep 0.02; done; echo b > /dev/console"
+    )
+    process = box.start("sh", "-c", script, **TERMINAL)
+    client = process.attach(stdin=True, stdout=True, stderr=True)
+    monitor = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    eventually(lambda: not _terminals(process.pid))
+    before = _cpu_ticks(monitor)
+    box.exec(process, "sleep", "0.3")
+    assert _cpu_ticks(monitor) - before < 10  # it does not spin meanwhile
+    Path(f"/proc/{process.pid}/root/data/go").touch()
+    assert read_until(client, b"b\r\n")
+    assert wait(process).code == 0
+    client.close()
+
+
+def _terminals(pid: int) -> list[str]:
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return [link for link in links if "pts" in link or "console" in link]
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def test_a_size_that_cannot_be(box: Box) -> None:
     process = box.start("sleep", "100", **TERMINAL)
     with pytest.raises(InvalidArgument, match="no size for a terminal"):
