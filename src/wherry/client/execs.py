@@ -32,7 +32,7 @@ class Completed(msgspec.Struct, frozen=True):
         return self
 
 
-class CommandFailed(WherryError):  # noqa: N818  # named as the bases are
+class CommandFailed(WherryError):  # named as the bases are
     """A program ended with a status other than 0; ``completed`` has what it wrote."""
 
     def __init__(self, what: str, completed: Completed) -> None:

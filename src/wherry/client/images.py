@@ -35,7 +35,7 @@ Report = Callable[[Progress], None]
 """Takes each message of a long request as it arrives."""
 
 
-class BuildFailed(WherryError):  # noqa: N818  # named as the bases are
+class BuildFailed(WherryError):  # named as the bases are
     """A build went wrong: ``code`` is the status of the step that failed (0 if it was none),
     ``output`` all that the build has said."""
 

@@ -23,7 +23,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     aux: Mapping[str, Any] = {}
 
 
-class TransferFailed(WherryError):  # noqa: N818  # named as the bases are
+class TransferFailed(WherryError):  # named as the bases are
     """A pull, a push or a load went wrong after it had begun."""
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroups
 from wherry.engine.archives import ImageArchives
+from wherry.engine.attachments import Attachments
 from wherry.engine.builds import BaseImages, Builds, ContainerSteps
 from wherry.engine.bundle import BundleMaker
 from wherry.engine.containers import Containers
@@ -28,6 +29,7 @@ from wherry.engine.launch import Launcher
 from wherry.engine.lazy import Lazy
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.name_files import NameFileWriter
+from wherry.engine.name_service import NameService
 from wherry.engine.networking import Networking
 from wherry.engine.reconcile import reconcile
 from wherry.engine.registries import Registries
@@ -38,6 +40,7 @@ from wherry.engine.table import ContainerTable
 from wherry.engine.workers import Workers
 from wherry.network.bridge import BridgeNetworks
 from wherry.network.config import NetworkDefaults
+from wherry.network.resolver.client import ResolverClient
 from wherry.registry.api import RegistrySettings
 from wherry.runtime.client import LauncherRuntime
 from wherry.snapshot.mounting import check_overlay
@@ -62,6 +65,7 @@ class _Host:
     runtime: LauncherRuntime
     cgroups: Cgroups
     networks: BridgeNetworks
+    resolver: ResolverClient
     snapshots: OverlaySnapshotter
     blobs: BlobStore
     images: ImageStore
@@ -100,11 +104,14 @@ def _open_host(settings: EngineSettings, undo: ExitStack) -> _Host:
         NetworkDefaults(mtu=settings.mtu, bridge_address=settings.bip),
     )
     undo.callback(networks.close)
+    resolver = ResolverClient(settings.exec_root)
+    undo.callback(resolver.close)
     return _Host(
         db=db,
         runtime=runtime,
         cgroups=open_cgroups(),
         networks=networks,
+        resolver=resolver,
         snapshots=snapshots,
         blobs=blobs,
         images=ImageStore(db, blobs, snapshots),
@@ -120,7 +127,8 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     undo.callback(timers.close)
     workers = Workers(_EXIT_WORKERS, "exits")
     undo.callback(workers.close)
-    launcher = _launcher(settings, host, table)
+    side = _network_side(settings, host, table, events)
+    launcher = _launcher(settings, host, table, side)
     execs = Execs(settings, table, host.runtime, events)
     health = HealthMonitor(table, execs, events, timers)
     undo.callback(health.close)
@@ -129,14 +137,36 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     containers = _containers(settings, host, table, lifecycle, launcher, events)
     containers.finish_removals()
     reconcile(settings, table, host.runtime, lifecycle, launcher, host.networks, host.snapshots)
-    return _services(settings, host, table, launcher, containers, execs, events, undo)
+    attachments = Attachments(table, host.networks, side.networking, side.names, side.files, events)
+    return _services(settings, host, table, launcher, containers, attachments, execs, events, undo)
 
 
-def _launcher(settings: EngineSettings, host: _Host, table: ContainerTable) -> Launcher:
+@dataclass(frozen=True)
+class _NetworkSide:
+    """What containers have of networks."""
+
+    names: NameService
+    files: NameFileWriter
+    networking: Networking
+
+
+def _network_side(
+    settings: EngineSettings, host: _Host, table: ContainerTable, events: Events
+) -> _NetworkSide:
     gateway = host.networks.get("bridge").subnets[0].gateway
-    bundles = BundleMaker(settings, host.snapshots, NameFileWriter(settings, gateway), table)
-    networking = Networking(host.networks, table)
-    return Launcher(settings, host.runtime, host.cgroups, host.snapshots, networking, bundles)
+    names = NameService(settings, host.resolver)
+    return _NetworkSide(
+        names=names,
+        files=NameFileWriter(settings, table, gateway),
+        networking=Networking(host.networks, table, names, events),
+    )
+
+
+def _launcher(
+    settings: EngineSettings, host: _Host, table: ContainerTable, side: _NetworkSide
+) -> Launcher:
+    bundles = BundleMaker(settings, host.snapshots, side.files, table)
+    return Launcher(settings, host.runtime, host.cgroups, host.snapshots, side.networking, bundles)
 
 
 def _containers(
@@ -169,6 +199,7 @@ def _services(
     table: ContainerTable,
     launcher: Launcher,
     containers: Containers,
+    attachments: Attachments,
     execs: Execs,
     events: Events,
     undo: ExitStack,
@@ -193,6 +224,7 @@ def _services(
         images=images,
         image_store=host.images,
         networks=host.networks,
+        attachments=attachments,
         volumes=host.volumes,
         events=events,
         system=System(settings, host.db, table, host.images, host.cgroups, events),

@@ -17,6 +17,7 @@ from typing import BinaryIO, Literal, Protocol
 import msgspec
 
 from wherry.build.api import BuildRequest, BuildResult, Cancel, ContextStream, Progress
+from wherry.engine.network_api import AttachmentApi
 from wherry.engine.records import (
     Container,
     Credentials,
@@ -301,6 +302,9 @@ class EngineApi(Protocol):
 
     @property
     def networks(self) -> Networks: ...
+
+    @property
+    def attachments(self) -> AttachmentApi: ...
 
     @property
     def volumes(self) -> Volumes: ...

@@ -27,7 +27,7 @@ from wherry.build.api import (
 )
 from wherry.engine.events import Events
 from wherry.engine.launch import Launcher
-from wherry.engine.networking import requested_networks
+from wherry.engine.network_requests import requested_networks
 from wherry.engine.records import Container, Credentials, MountPoint
 from wherry.engine.registries import Registries
 from wherry.engine.settings import EngineSettings

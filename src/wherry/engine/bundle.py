@@ -7,6 +7,7 @@ import os
 import msgspec
 
 from wherry.engine.hostca import BUNDLE_IN_CONTAINER, ca_environment
+from wherry.engine.legacy_links import legacy_links, link_environment
 from wherry.engine.name_files import NameFileWriter
 from wherry.engine.networking import Connection
 from wherry.engine.records import Container
@@ -72,7 +73,7 @@ class BundleMaker:
             cgroup_path=os.path.join(parent, record.id),
             user=self._user(record, snapshot),
             devices=resolve_devices(record.host),
-            hostname=record.hostname,
+            hostname=self._files.hostname(record),
             name_files=self._files.write(record, connection),
             mounts=record.mounts,
             extra_mounts=self._extra_mounts(record),
@@ -117,12 +118,13 @@ class BundleMaker:
         )
 
     def _extra_env(self, record: Container) -> tuple[str, ...]:
+        links = link_environment(record, legacy_links(record, self._table))
         if not record.host_ca:
-            return ()
+            return links
         env = dict(self._settings.proxy_env)
         if self._settings.host_ca_bundle:
             env |= ca_environment()
-        return tuple(f"{name}={value}" for name, value in env.items())
+        return (*links, *(f"{name}={value}" for name, value in env.items()))
 
     def _joined(self, record: Container) -> Joined:
         host = record.host

@@ -134,6 +134,7 @@ class Containers:
             new = self._table.reserve_name(name, entry.id)
             self._table.save(entry, msgspec.structs.replace(entry.record, name=new))
             self._table.release_name(old, entry.id)
+            self._launcher.renamed(entry.record)
             self._events.container("rename", entry.record, oldName=f"/{old}")
 
     def resize(self, ref: str, rows: int, columns: int) -> None:

@@ -14,7 +14,7 @@ from wherry.engine.api import Created
 from wherry.engine.events import Events
 from wherry.engine.ids import new_id
 from wherry.engine.mounts import MountMaker, plan_mounts
-from wherry.engine.networking import requested_networks
+from wherry.engine.network_requests import named_networks, requested_networks
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container, MountPoint
 from wherry.engine.restart import check_policy
@@ -72,9 +72,7 @@ class Creator:
         args = (*(merged.entrypoint or ()), *(merged.cmd or ()))
         if not args:
             raise InvalidArgument("no command specified")
-        networks = requested_networks(host, networking)
-        for network in networks:
-            self._networks.get(network)
+        networks = named_networks(self._networks, requested_networks(host, networking), host)
         plan = plan_mounts(merged, host, self._mounts_of)
         container_id = new_id()
         with ExitStack() as undo:

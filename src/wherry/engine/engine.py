@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wherry.engine.attachments import Attachments
 from wherry.engine.builds import Builds
 from wherry.engine.containers import Containers
 from wherry.engine.events import Events
@@ -25,6 +26,7 @@ class Engine:
     images: ImageService
     image_store: Images
     networks: Networks
+    attachments: Attachments
     volumes: Volumes
     events: Events
     system: System

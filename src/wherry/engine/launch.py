@@ -70,6 +70,7 @@ class Launcher:
                 bundle = self._bundles.write(record, connection, key)
                 request = self._request(record, bundle, key, attach)
                 process = self._runtime.start(request, _descriptors(attach, connection))
+                self._networking.started(record.id, process.pid)
             finally:
                 connection.close()
             undo.pop_all()
@@ -103,6 +104,14 @@ class Launcher:
 
     def cgroup(self, record: Container) -> Cgroup:
         return self._cgroups.open(self.cgroup_path(record))
+
+    def resume(self, records: Iterable[Container]) -> None:
+        """After an engine's restart: go on with what running containers need of the engine."""
+        self._networking.resume(records)
+
+    def renamed(self, record: Container) -> None:
+        """A container has another name."""
+        self._networking.renamed(record)
 
     def release(self, record: Container) -> None:
         """Give back what a run that has ended had."""

@@ -10,41 +10,89 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
+from wherry.engine.legacy_links import legacy_links
+from wherry.engine.network_requests import is_user_defined, network_mode
 from wherry.engine.networking import Connection
 from wherry.engine.records import Container
 from wherry.engine.settings import EngineSettings
 from wherry.engine.spec import NameFiles
+from wherry.engine.table import ContainerTable
+from wherry.network.api import Endpoint
 from wherry.network.names import (
     HOST_RESOLV_CONF,
     UPSTREAM_RESOLV_CONF,
     ResolverSettings,
     container_resolv_conf,
+    embedded_resolv_conf,
     hostname_file,
     hosts_file,
+    own_names,
+    with_hosts,
+    without_hosts,
 )
 
 _READ_LIMIT = 1024 * 1024
 
 
 class NameFileWriter:
-    def __init__(self, settings: EngineSettings, host_gateway: str) -> None:
+    def __init__(self, settings: EngineSettings, table: ContainerTable, host_gateway: str) -> None:
         """``host_gateway``: the default bridge's address, for ``--add-host x:host-gateway``."""
         self._settings = settings
+        self._table = table
         self._host_gateway = host_gateway
 
     def write(self, record: Container, connection: Connection) -> NameFiles:
-        """Write the three files of one start."""
+        """Write the three files of one start; who shares another's network shares its files."""
+        owner = self._owner(record)
+        files = self._files(owner)
+        if owner is record:
+            own = connection.sandbox is not None
+            _write(files.hostname, hostname_file(record.hostname))
+            resolv_conf = self._resolv_conf(record, own, connection.has_resolver)
+            _write(files.resolv_conf, resolv_conf)
+            _write(files.hosts, self._hosts(record, connection))
+        return files
+
+    def hostname(self, record: Container) -> str:
+        """What a container is called inside: as the one whose network it shares."""
+        return self._owner(record).hostname
+
+    def attached(self, record: Container, endpoint: Endpoint) -> None:
+        """A running container has one more network (in ``record`` already)."""
+        files = self._files(record)
+        names = own_names(record.hostname, record.config.domainname)
+        lines = [(address, names) for address in (endpoint.ipv4, endpoint.ipv6) if address]
+        _write(files.hosts, with_hosts(_read(files.hosts), lines))
+        self._switch_resolver(record, endpoint)
+
+    def detached(self, record: Container, endpoint: Endpoint) -> None:
+        """A running container has one network less. Other lines of its hosts stay as they are."""
+        files = self._files(record)
+        text = without_hosts(_read(files.hosts), (endpoint.ipv4, endpoint.ipv6))
+        _write(files.hosts, text)
+        self._switch_resolver(record, endpoint)
+
+    def _switch_resolver(self, record: Container, changed: Endpoint) -> None:
+        """Name the embedded resolver from the first user-defined network on, until the last has
+        gone. In between the file is the container's own business."""
+        others = (name for name in record.endpoints if name != changed.network_name)
+        if is_user_defined(changed.network_name) and not any(map(is_user_defined, others)):
+            embedded = changed.network_name in record.endpoints
+            _write(self._files(record).resolv_conf, self._resolv_conf(record, True, embedded))
+
+    def _owner(self, record: Container) -> Container:
+        mode = network_mode(record.host)
+        if not mode.startswith("container:"):
+            return record
+        return self._table.find(mode.removeprefix("container:")).record
+
+    def _files(self, record: Container) -> NameFiles:
         directory = self._settings.container_dir(record.id)
-        files = NameFiles(
+        return NameFiles(
             hosts=os.path.join(directory, "hosts"),
             hostname=os.path.join(directory, "hostname"),
             resolv_conf=os.path.join(directory, "resolv.conf"),
         )
-        own = connection.sandbox is not None
-        _write(files.hostname, hostname_file(record.hostname))
-        _write(files.resolv_conf, self._resolv_conf(record, own))
-        _write(files.hosts, self._hosts(record, connection))
-        return files
 
     def _hosts(self, record: Container, connection: Connection) -> str:
         if connection.sandbox is None and not record.host.extra_hosts:
@@ -56,10 +104,11 @@ class NameFileWriter:
             addresses,
             domainname=record.config.domainname,
             extra=record.host.extra_hosts or (),
+            links=[link.host_line for link in legacy_links(record, self._table)],
             host_gateway=self._host_gateway,
         )
 
-    def _resolv_conf(self, record: Container, own_network: bool) -> str:
+    def _resolv_conf(self, record: Container, own_network: bool, embedded: bool) -> str:
         asked = ResolverSettings(
             nameservers=_first(record.host.dns, self._settings.dns),
             search=_first(record.host.dns_search, self._settings.dns_search),
@@ -68,6 +117,8 @@ class NameFileWriter:
         if not own_network and asked == ResolverSettings():
             # In the host's network its own file is right, loopback servers included.
             return _read(HOST_RESOLV_CONF)
+        if embedded:
+            return embedded_resolv_conf(_read(HOST_RESOLV_CONF), asked)
         return container_resolv_conf(
             _read(HOST_RESOLV_CONF), upstream=_read(UPSTREAM_RESOLV_CONF), asked=asked
         ).text

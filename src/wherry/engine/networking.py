@@ -7,20 +7,22 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-import msgspec
-
+from wherry.engine.events import Events
+from wherry.engine.name_service import NameService
+from wherry.engine.network_requests import (
+    BRIDGE,
+    endpoint_request,
+    in_order_of_gateways,
+    is_user_defined,
+    network_mode,
+)
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable
-from wherry.errors import Conflict, InvalidArgument
-from wherry.model.container import EndpointSettings, HostConfig, NetworkingConfig
-from wherry.network.api import (
-    Endpoint,
-    EndpointRequest,
-    Networks,
-    PublishedPort,
-    Sandbox,
-)
+from wherry.errors import Conflict
+from wherry.network.api import Endpoint, Networks, Publication, PublishedPort, Sandbox
+
+_NOTHING = Publication(ports=(), sockets=())
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Connection:
     def netns_fd(self) -> int | None:
         return self.sandbox.netns_fd if self.sandbox else None
 
+    @property
+    def has_resolver(self) -> bool:
+        """Whether names are answered at 127.0.0.11 inside."""
+        return any(map(is_user_defined, self.endpoints))
+
     def close(self) -> None:
         """Close the engine's own copies; the container and its monitor hold theirs."""
         for descriptor in self.sockets:
@@ -44,36 +51,16 @@ class Connection:
             self.sandbox.close()
 
 
-def network_mode(host: HostConfig) -> str:
-    """``bridge``, ``host``, ``none``, ``container:REF`` or a network's name."""
-    return "bridge" if host.network_mode in ("", "default") else host.network_mode
-
-
-def requested_networks(
-    host: HostConfig, networking: NetworkingConfig
-) -> dict[str, EndpointSettings]:
-    """The networks to attach to, the one of the network mode first."""
-    mode = network_mode(host)
-    given = {
-        ("bridge" if name == "default" else name): settings or EndpointSettings()
-        for name, settings in (networking.endpoints_config or {}).items()
-    }
-    if mode in ("host", "none") or mode.startswith("container:"):
-        if set(given) - {mode}:
-            raise InvalidArgument(
-                f"conflicting options: cannot attach to networks with network mode {mode}"
-            )
-        return {}
-    first = {mode: given.pop(mode, EndpointSettings())}
-    return first | given
-
-
 class Networking:
     """Connects containers when they start and disconnects them when they end."""
 
-    def __init__(self, networks: Networks, containers: ContainerTable) -> None:
+    def __init__(
+        self, networks: Networks, containers: ContainerTable, names: NameService, events: Events
+    ) -> None:
         self._networks = networks
         self._containers = containers
+        self._names = names
+        self._events = events
 
     def connect(self, record: Container) -> Connection:
         """Set up the network of a start; nothing is left after an error."""
@@ -85,12 +72,16 @@ class Networking:
         with ExitStack() as undo:
             sandbox = self._networks.new_sandbox()
             undo.callback(sandbox.close)
-            if mode == "none" or record.config.network_disabled:
+            if mode == "none" or record.config.network_disabled or not record.networking:
                 undo.pop_all()
                 return Connection(sandbox=sandbox)
             endpoints = self._attach_all(record, sandbox, undo)
-            first = next(iter(endpoints.values()))
-            publication = self._networks.publish(first, port_requests(record.config, record.host))
+            ways = in_order_of_gateways(record, endpoints.values())
+            if len(ways) > 1:
+                self._networks.choose_gateway(sandbox, ways)
+            publication = self._publish(record, ways)
+            undo.callback(_close_all, publication.sockets)
+            self._names.tell(record, ways, sandbox)
             undo.pop_all()
         return Connection(sandbox, endpoints, publication.ports, publication.sockets)
 
@@ -106,44 +97,74 @@ class Networking:
         self, record: Container, sandbox: Sandbox, undo: ExitStack
     ) -> dict[str, Endpoint]:
         endpoints: dict[str, Endpoint] = {}
-        for name, settings in record.networking.items():
-            request = _endpoint_request(record, settings)
-            endpoint = self._networks.connect(name, sandbox, request)
-            undo.callback(self._networks.disconnect, endpoint)
+        undo.callback(self._names.forget, record.id)
+        for name in record.networking:
+            endpoint = self.attach(record, name, sandbox)
+            undo.callback(self._detach, endpoint)
             endpoints[endpoint.network_name] = endpoint
         return endpoints
 
+    def _publish(self, record: Container, ways: Iterable[Endpoint]) -> Publication:
+        """Ports are published on the endpoint that others come by; internal networks have none."""
+        requests = port_requests(record.config, record.host)
+        if not requests:
+            return _NOTHING
+        return self._networks.publish(self.port_endpoint(ways), requests)
+
+    def port_endpoint(self, ways: Iterable[Endpoint]) -> Endpoint:
+        """The first with a gateway; the first of all if none has."""
+        found = list(ways)
+        return next((one for one in found if one.gateway or one.ipv6_gateway), found[0])
+
+    def attach(self, record: Container, network: str, sandbox: Sandbox) -> Endpoint:
+        """Make one endpoint of a container, and tell of it."""
+        request = endpoint_request(record, network, record.networking[network])
+        endpoint = self._networks.connect(network, sandbox, request)
+        self._tell("connect", endpoint)
+        return endpoint
+
+    def resume(self, records: Iterable[Container]) -> None:
+        """After an engine's restart: the names of the containers that run."""
+        self._names.restore(records)
+
+    def renamed(self, record: Container) -> None:
+        """Its networks know it by its new name."""
+        self._names.rename(record)
+
+    def started(self, container_id: str, pid: int) -> None:
+        """The container's process is there."""
+        self._names.follow(container_id, pid)
+
     def disconnect(self, endpoints: Iterable[Endpoint]) -> None:
-        """Take back ports, links and addresses. Idempotent."""
+        """Take back ports, names, links and addresses. Idempotent."""
         for endpoint in endpoints:
-            self._networks.unpublish(endpoint)
-            self._networks.disconnect(endpoint)
+            self._names.forget(endpoint.container_id)
+            self._detach(endpoint)
+
+    def detach(self, endpoint: Endpoint) -> None:
+        """Part a container that goes on from one network."""
+        self._detach(endpoint)
+        self._networks.drain()
+
+    def _detach(self, endpoint: Endpoint) -> None:
+        self._names.withdraw(endpoint)
+        self._networks.unpublish(endpoint)
+        self._networks.disconnect(endpoint)
+        self._tell("disconnect", endpoint)
+
+    def _tell(self, action: str, endpoint: Endpoint) -> None:
+        self._events.emit(
+            "network",
+            action,
+            endpoint.network_id,
+            {
+                "container": endpoint.container_id,
+                "name": endpoint.network_name,
+                "type": BRIDGE,
+            },
+        )
 
 
-def _endpoint_request(record: Container, settings: EndpointSettings) -> EndpointRequest:
-    ipam = settings.ipam_config
-    return EndpointRequest(
-        container_id=record.id,
-        container_name=record.name,
-        ipv4=ipam.ipv4_address if ipam else "",
-        ipv6=ipam.ipv6_address if ipam else "",
-        mac=settings.mac_address or record.config.mac_address or "",
-    )
-
-
-def report_endpoint(settings: EndpointSettings, endpoint: Endpoint | None) -> EndpointSettings:
-    """What was asked, completed by what was made, as the API reports it."""
-    if endpoint is None:
-        return settings
-    return msgspec.structs.replace(
-        settings,
-        network_id=endpoint.network_id,
-        endpoint_id=endpoint.id,
-        gateway=endpoint.gateway,
-        ip_address=endpoint.ipv4,
-        ip_prefix_len=endpoint.ipv4_prefix,
-        ipv6_gateway=endpoint.ipv6_gateway,
-        global_ipv6_address=endpoint.ipv6,
-        global_ipv6_prefix_len=endpoint.ipv6_prefix,
-        mac_address=endpoint.mac,
-    )
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

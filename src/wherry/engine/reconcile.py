@@ -48,6 +48,7 @@ def reconcile(
             if status is not None:
                 ended.append((entry, status))
     networks.reconcile(_live_endpoints(table))
+    launcher.resume([entry.record for entry in table if entry.process is not None])
     for entry, status in ended:
         with entry.lock:
             launcher.clean_up(entry.record)

@@ -19,8 +19,8 @@ from wherry.engine.records import (
     RemovedImage,
     WaitResult,
 )
-from wherry.errors import Conflict, InvalidArgument, NotFound
-from wherry.model.container import ContainerConfig, HostConfig
+from wherry.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
+from wherry.model.container import ContainerConfig, EndpointSettings, HostConfig
 from wherry.model.digest import Digest
 from wherry.model.image import ExecConfig, History, ImageConfig, RootFs
 from wherry.network.api import Endpoint, Network, NetworkRequest, Subnet
@@ -305,6 +305,31 @@ class FakeNetworks:
         return tuple(e for e in self.used.values() if e.network_id == self.get(name).id)
 
 
+class FakeAttachments:
+    """Networks with containers: what was connected is in ``connected``."""
+
+    def __init__(self, networks: FakeNetworks, containers: FakeContainers) -> None:
+        self._networks = networks
+        self._containers = containers
+        self.create, self.remove = networks.create, networks.remove
+        self.connected: dict[tuple[str, str], EndpointSettings] = {}
+
+    def prune(self, filters: Any) -> tuple[str, ...]:
+        gone = [n for n in self._networks.list() if n.name != "bridge"]
+        for network in gone:
+            self.remove(network.id)
+        return tuple(network.name for network in gone)
+
+    def connect(self, ref: str, container: str, settings: EndpointSettings) -> None:
+        key = self._networks.get(ref).name, self._containers.get(container).name
+        if key in self.connected:
+            raise PermissionDenied(f"endpoint with name {key[1]} already exists in network {ref}")
+        self.connected[key] = settings
+
+    def disconnect(self, ref: str, container: str, *, force: bool) -> None:
+        del self.connected[self._networks.get(ref).name, self._containers.get(container).name]
+
+
 class FakeSystem:
     def info(self) -> SystemInfo:
         return SystemInfo(
@@ -353,6 +378,7 @@ class FakeEngine:
         self.images = FakeImages()
         self.image_store = self.images
         self.networks = FakeNetworks()
+        self.attachments = FakeAttachments(self.networks, self.containers)
         self.system = FakeSystem()
         self.builds = FakeBuilds()
         self.volumes: Any = None

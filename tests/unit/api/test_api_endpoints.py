@@ -439,6 +439,20 @@ def test_networks(api: Any) -> None:
     assert api.call("POST", "/networks/create", {})[0] == 400
 
 
+def test_connect_and_disconnect_name_a_container_and_its_settings(api: Any, engine: Any) -> None:
+    container = engine.containers.add(name="web").id
+    body = {"Container": "web", "EndpointConfig": {"Aliases": ["a"], "GwPriority": 3}}
+    assert api.call("POST", "/networks/bridge/connect", body)[0] == 200
+    settings = engine.attachments.connected["bridge", "web"]
+    assert (settings.aliases, settings.gw_priority) == (("a",), 3)
+    assert api.call("POST", "/networks/bridge/connect", body)[0] == 403
+    assert api.call("POST", "/networks/bridge/connect", {})[0] == 400
+    assert api.call("POST", "/networks/nosuch/connect", body)[0] == 404
+    leave = {"Container": container, "Force": True}
+    assert api.call("POST", "/networks/bridge/disconnect", leave)[0] == 200
+    assert engine.attachments.connected == {}
+
+
 def test_swarm_plugins_and_what_is_not_served(api: Any) -> None:
     status, body, _ = api.call("GET", "/services")
     assert status == 503

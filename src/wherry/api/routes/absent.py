@@ -23,8 +23,6 @@ _NOT_YET = (
     ("GET", "/distribution/**/json"),
     ("POST", "/session"),
     ("POST", "/grpc"),
-    ("POST", "/networks/*/connect"),
-    ("POST", "/networks/*/disconnect"),
 )
 
 _SWARM = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -12,13 +11,13 @@ from wherry.api.http.message import Reply, Request
 from wherry.api.params import filters, json_body, shaped
 from wherry.api.wire import networks as wire
 from wherry.engine.api import EngineApi
-from wherry.engine.filters import as_bool, as_time, check_names, labels_match
-from wherry.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from wherry.engine.filters import as_bool, check_names, labels_match
+from wherry.errors import InvalidArgument, NotSupported
+from wherry.model.container import EndpointSettings
 from wherry.network.api import Network, NetworkRequest, Subnet
 
 PREDEFINED = ("bridge", "host", "none")
 _FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
-_PRUNE_FILTERS = ("label", "label!", "until")
 
 
 class _IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -55,7 +54,7 @@ async def create(context: Context, request: Request, _: str) -> Reply:
             raise NotSupported(f"networks with {name} belong to a swarm, which is not supported")
     if asked.ipam.driver not in ("", "default"):
         raise NotSupported(f"the IPAM driver {asked.ipam.driver!r} is not known, only default is")
-    made = await context.quick(context.engine.networks.create, _request(asked))
+    made = await context.quick(context.engine.attachments.create, _request(asked))
     return context.json({"Id": made.id, "Warning": ""}, 201)
 
 
@@ -126,42 +125,60 @@ async def inspect(context: Context, request: Request, name: str) -> Reply:
 
 
 async def remove(context: Context, request: Request, name: str) -> Reply:
-    await context.quick(context.engine.networks.remove, name)
+    await context.quick(context.engine.attachments.remove, name)
     return context.empty()
 
 
 async def prune(context: Context, request: Request, _: str) -> Reply:
-    wanted = filters(request)
-    check_names(wanted, _PRUNE_FILTERS)
-    gone = await context.slow(_prune, context.engine, wanted)
+    gone = await context.slow(context.engine.attachments.prune, filters(request))
     return context.json({"NetworksDeleted": gone or None})
 
 
-def _prune(engine: EngineApi, wanted: Mapping[str, Sequence[str]]) -> list[str]:
-    before = [as_time(text, time.time_ns()) for text in wanted.get("until", ())]
-    gone = []
-    for network in engine.networks.list():
-        old = all(network.created_ns < moment for moment in before)
-        kept = "label!" in wanted and labels_match(wanted["label!"], network.labels)
-        named = labels_match(wanted.get("label", ()), network.labels)
-        if old and named and not kept and _dangling(engine, network) and _gone(engine, network):
-            gone.append(network.name)
-    return gone
+class _Connect(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The body of ``POST /networks/{id}/connect``."""
+
+    container: str = ""
+    endpoint_config: EndpointSettings | None = None
 
 
-def _gone(engine: EngineApi, network: Network) -> bool:
-    """Remove it, unless somebody begins to use it, or removes it, at this moment."""
-    try:
-        engine.networks.remove(network.id)
-    except (Conflict, NotFound):
-        return False
-    return True
+class _Disconnect(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The body of ``POST /networks/{id}/disconnect``."""
+
+    container: str = ""
+    force: bool = False
+
+
+async def connect(context: Context, request: Request, name: str) -> Reply:
+    asked = shaped(await json_body(request, context.settings), _Connect)
+    await context.quick(
+        context.engine.attachments.connect,
+        name,
+        _container(asked.container),
+        asked.endpoint_config or EndpointSettings(),
+    )
+    return context.empty(200)
+
+
+async def disconnect(context: Context, request: Request, name: str) -> Reply:
+    asked = shaped(await json_body(request, context.settings), _Disconnect)
+    await context.slow(
+        context.engine.attachments.disconnect, name, _container(asked.container), force=asked.force
+    )
+    return context.empty(200)
+
+
+def _container(name: str) -> str:
+    if not name:
+        raise InvalidArgument("no container was named: give its name or id as Container")
+    return name
 
 
 ROUTES = (
     Route("GET", "/networks", list_),
     Route("POST", "/networks/create", create),
     Route("POST", "/networks/prune", prune),
+    Route("POST", "/networks/*/connect", connect),
+    Route("POST", "/networks/*/disconnect", disconnect),
     Route("GET", "/networks/*", inspect),
     Route("DELETE", "/networks/*", remove),
 )

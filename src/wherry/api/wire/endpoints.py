@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from wherry.api.wire.base import Wire
+from wherry.engine.network_requests import dns_names, is_user_defined
 from wherry.engine.records import Container
 from wherry.model.container import EndpointSettings
 from wherry.network.api import Endpoint, PublishedPort
@@ -46,11 +47,17 @@ def networks_of(container: Container) -> dict[str, EndpointSettings]:
     """By name of the network."""
     names = {**container.networking, **container.endpoints}
     return {
-        name: endpoint_settings(
-            container.networking.get(name, EndpointSettings()), container.endpoints.get(name)
-        )
+        name: endpoint_settings(_asked(container, name), container.endpoints.get(name))
         for name in names
     }
+
+
+def _asked(container: Container, network: str) -> EndpointSettings:
+    """With the names by which the other containers of a network find it."""
+    settings = container.networking.get(network, EndpointSettings())
+    if not is_user_defined(network):
+        return settings
+    return msgspec.structs.replace(settings, dns_names=dns_names(container, settings))
 
 
 def _address(port: PublishedPort) -> str:
