@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ from wherry.errors import WherryError
 P = ParamSpec("P")
 T = TypeVar("T")
 JSON = "application/json"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,8 +63,16 @@ class Context:
         """Do what may take minutes, in a thread."""
         return await _in_thread(self.slow_pool, partial(work, *args, **kwargs))
 
-    def stream(self, request: Request, content_type: str = JSON, status: int = 200) -> Stream:
-        return Stream(request, status=status, content_type=content_type, headers=self.headers)
+    def stream(
+        self,
+        request: Request,
+        content_type: str = JSON,
+        status: int = 200,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Stream:
+        return Stream(
+            request, status=status, content_type=content_type, headers={**self.headers, **headers}
+        )
 
     def json(self, value: Any, status: int = 200) -> Reply:
         return Reply(status, _encode(value) + b"\n", JSON, self.headers)
@@ -111,8 +121,11 @@ async def stream_job(
     content_type: str = JSON,
     *,
     trailer: Callable[[BaseException], bytes] | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> Answer:
     """Run ``job`` in a thread and send what it puts into its channel.
+
+    ``headers`` go out with the first item, so that the job may fill them before it.
 
     The answer begins with the first item, so that an error before it has a status of its own;
     after it ``trailer`` makes the last item of an error, or without one the answer breaks off.
@@ -121,11 +134,11 @@ async def stream_job(
     stream: Stream | None = None
     async with _running(context, job, channel) as task:
         async for items in channel.batches():
-            stream = stream or context.stream(request, content_type)
+            stream = stream or context.stream(request, content_type, headers=headers)
             await stream.write(b"".join(items))
         error = task.exception()
     if error is None:
-        return stream or context.stream(request, content_type)
+        return stream or context.stream(request, content_type, headers=headers)
     if stream is None or trailer is None or not isinstance(error, Exception):
         raise error
     if not isinstance(error, WherryError):

@@ -6,7 +6,8 @@ terminal have frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 STREAMS: Mapping[str, int] = {"stdin": 0, "stdout": 1, "stderr": 2}
 _HEAD = 8
@@ -44,3 +45,20 @@ class Unframer:
                 self._left = int.from_bytes(self._head[4:], "big")
                 self._head = b""
         return b"".join(out)
+
+
+class Reframed:
+    """A codec (see ``http.relay.Codec``) whose client wants frames where the stream has none, or
+    the reverse."""
+
+    def __init__(self, *, frames: bool) -> None:
+        self.encode: Callable[[bytes], bytes] = partial(frame, "stdout") if frames else Unframer()
+
+    def decode(self, data: bytes) -> bytes:
+        return data
+
+    def replies(self) -> bytes:
+        return b""
+
+    def farewell(self) -> bytes:
+        return b""

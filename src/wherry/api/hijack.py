@@ -13,7 +13,7 @@ from typing import Any
 
 from wherry.api.context import Context
 from wherry.api.detach import DetachFilter, parse_keys
-from wherry.api.frames import Unframer, content_type
+from wherry.api.frames import Reframed, Unframer, content_type
 from wherry.api.http import websocket
 from wherry.api.http.message import Request
 from wherry.api.http.relay import Relay
@@ -40,16 +40,19 @@ async def relay_stream(
     detach_keys: str = "",
     replay: bytes = b"",
     settled: Callable[[], asyncio.Future[Any]] | None = None,
+    wants_frames: bool | None = None,
 ) -> bool:
     """Answer and relay until one side ends; ``replay`` is sent first. Returns whether the client
-    typed the detach keys."""
+    typed the detach keys. ``wants_frames``: by default what the stream has, none with ``tty``."""
+    framed = not tty if wants_frames is None else wants_frames
     relay = Relay(
         context.watch,
         accept_input=stdin,
+        codec=Reframed(frames=framed) if framed is tty else None,
         inspect=DetachFilter(parse_keys(detach_keys)) if tty and stdin else None,
         settled=settled,
     )
-    await relay.run(request.wire, greeting(context, request, tty=tty) + replay, engine)
+    await relay.run(request.wire, greeting(context, request, tty=not framed) + replay, engine)
     return relay.detached
 
 
@@ -61,7 +64,7 @@ async def relay_websocket(
     tty: bool,
     stdin: bool,
     detach_keys: str = "",
-) -> None:
+) -> bool:
     """The same over a WebSocket, where output has no frames of Docker's."""
     relay = Relay(
         context.watch,
@@ -71,3 +74,4 @@ async def relay_websocket(
         finish_on_input_end=True,
     )
     await relay.run(request.wire, websocket.accept(request), engine)
+    return relay.detached

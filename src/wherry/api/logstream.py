@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -18,13 +19,18 @@ _REPLAY_LIMIT = 16 * 1024 * 1024  # bytes of log that an attach with logs=1 repe
 
 
 class LogForm(msgspec.Struct, frozen=True, kw_only=True):
-    """How entries are written. ``details`` puts the attributes of ``--log-opt labels`` and
-    ``env`` before each line; containers here have none, so that a space is all."""
+    """How entries are written. ``details`` goes before each line: the attributes of ``--log-opt
+    labels`` and ``env``, see :func:`details_text`; None leaves them out."""
 
     tty: bool
     streams: frozenset[str] = frozenset({"stdout", "stderr"})
     timestamps: bool = False
-    details: bool = False
+    details: str | None = None
+
+
+def details_text(attributes: Mapping[str, str]) -> str:
+    """``name=value``, escaped as in a URL, joined by commas."""
+    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in attributes.items())
 
 
 class LogEncoder:
@@ -51,7 +57,8 @@ class LogEncoder:
         if goes_on:
             return b""
         time = f"{rfc3339(record.time_ns)} ".encode() if self._form.timestamps else b""
-        return time + b" " if self._form.details else time
+        details = self._form.details
+        return time if details is None else time + f"{details} ".encode()
 
 
 def batches(

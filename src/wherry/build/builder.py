@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 import msgspec
@@ -22,7 +23,7 @@ from wherry.build.api import (
     Progress,
     StepRunner,
 )
-from wherry.build.cache import BuildCache
+from wherry.build.cache import BuildCache, Known
 from wherry.build.context import Context, open_context
 from wherry.build.job import Job, Tools
 from wherry.build.mounts import remove_caches
@@ -168,11 +169,20 @@ class Builder:
             images.tag(state.base, reference)
         return images.get(state.base)
 
-    def prune(self) -> Pruned:
-        """Forget all cached steps and remove cache mounts that no build uses.
+    def cached(self) -> tuple[Known, ...]:
+        """The steps in the cache, those used last first."""
+        return self._tools.cache.list()
+
+    def prune(self, keys: Iterable[bytes] | None = None) -> Pruned:
+        """Forget cached steps (all, unless ``keys`` names them) and remove cache mounts that no
+        build uses.
 
         The layers of forgotten steps go with the next ``Images.collect_garbage``.
         """
+        if keys is not None:
+            chosen = tuple(keys)
+            self._tools.cache.forget(chosen)
+            return Pruned(steps=len(chosen), mounts=remove_caches(self._tools.caches))
         return Pruned(steps=self._tools.cache.clear(), mounts=remove_caches(self._tools.caches))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -34,6 +35,15 @@ class Hit(msgspec.Struct, frozen=True):
     """A step that was done before. ``layer`` None: it changed no file."""
 
     layer: LayerRecord | None
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """One step in the cache."""
+
+    key: bytes
+    layer: LayerRecord | None
+    created_ns: int
+    used_ns: int
 
 
 def step_key(state: Digest, instruction: str, inputs: tuple[str, ...]) -> bytes:
@@ -75,6 +85,26 @@ class BuildCache:
             now,
             now,
         )
+
+    def list(self) -> tuple[Known, ...]:
+        """All steps, those used last first."""
+        rows = self._db.query(
+            "SELECT key, layer, created_ns, used_ns FROM build_step ORDER BY used_ns DESC, key"
+        )
+        decode = msgspec.json.Decoder(LayerRecord).decode
+        return tuple(
+            Known(
+                key=key,
+                layer=decode(layer) if layer else None,
+                created_ns=created_ns,
+                used_ns=used_ns,
+            )
+            for key, layer, created_ns, used_ns in rows
+        )
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Forget some steps."""
+        self._db.execute_many("DELETE FROM build_step WHERE key = ?", [(key,) for key in keys])
 
     def clear(self) -> int:
         """Forget everything; how many steps there were."""

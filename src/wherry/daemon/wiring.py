@@ -18,11 +18,13 @@ from wherry.engine.archives import ImageArchives
 from wherry.engine.attachments import Attachments
 from wherry.engine.builds import BaseImages, Builds, ContainerSteps
 from wherry.engine.bundle import BundleMaker
+from wherry.engine.commits import ImageMaker
 from wherry.engine.containers import Containers
 from wherry.engine.creation import Creator
 from wherry.engine.engine import Engine
 from wherry.engine.events import Events
 from wherry.engine.execs import Execs
+from wherry.engine.files import ContainerFiles
 from wherry.engine.health import HealthMonitor
 from wherry.engine.image_service import ImageService
 from wherry.engine.launch import Launcher
@@ -37,6 +39,7 @@ from wherry.engine.restart import Timers
 from wherry.engine.settings import EngineSettings
 from wherry.engine.system import System
 from wherry.engine.table import ContainerTable
+from wherry.engine.trees import ContainerTrees
 from wherry.engine.workers import Workers
 from wherry.network.bridge import BridgeNetworks
 from wherry.network.config import NetworkDefaults
@@ -137,8 +140,11 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     containers = _containers(settings, host, table, lifecycle, launcher, events)
     containers.finish_removals()
     reconcile(settings, table, host.runtime, lifecycle, launcher, host.networks, host.snapshots)
+    commits = ImageMaker(settings, table, lifecycle, host.images, events)
     attachments = Attachments(table, host.networks, side.networking, side.names, side.files, events)
-    return _services(settings, host, table, launcher, containers, attachments, execs, events, undo)
+    return _services(
+        settings, host, table, launcher, containers, attachments, execs, commits, events, undo
+    )
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,7 @@ def _services(
     containers: Containers,
     attachments: Attachments,
     execs: Execs,
+    commits: ImageMaker,
     events: Events,
     undo: ExitStack,
 ) -> Engine:
@@ -221,6 +228,10 @@ def _services(
     return Engine(
         containers=containers,
         execs=execs,
+        files=ContainerFiles(
+            table, ContainerTrees(settings, table, launcher, host.snapshots), events
+        ),
+        commits=commits,
         images=images,
         image_store=host.images,
         networks=host.networks,
@@ -228,7 +239,7 @@ def _services(
         volumes=host.volumes,
         events=events,
         system=System(settings, host.db, table, host.images, host.cgroups, events),
-        builds=Builds(settings, builder, events),
+        builds=Builds(settings, builder, host.images, events),
         close=close,
     )
 

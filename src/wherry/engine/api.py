@@ -17,6 +17,7 @@ from typing import BinaryIO, Literal, Protocol
 import msgspec
 
 from wherry.build.api import BuildRequest, BuildResult, Cancel, ContextStream, Progress
+from wherry.cgroup.api import Stats
 from wherry.engine.network_api import AttachmentApi
 from wherry.engine.records import (
     Container,
@@ -28,6 +29,7 @@ from wherry.engine.records import (
     WaitResult,
 )
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
+from wherry.model.digest import Digest
 from wherry.model.image import History
 from wherry.network.api import Networks
 from wherry.runtime.logs.reader import LogReader
@@ -56,6 +58,75 @@ class ContainerSize(msgspec.Struct, frozen=True, kw_only=True):
 class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[str, ...]
     reclaimed: int  # bytes
+
+
+class PathStat(msgspec.Struct, frozen=True, kw_only=True):
+    """What is at a path in a container. ``mode`` is ``st_mode``; ``link_target`` is absolute in the
+    container, empty if it is no link."""
+
+    name: str
+    size: int
+    mode: int
+    mtime_ns: int
+    link_target: str
+
+
+class NetworkCounters(msgspec.Struct, frozen=True):
+    """Of one interface, since it was made."""
+
+    rx_bytes: int
+    rx_packets: int
+    rx_errors: int
+    rx_dropped: int
+    tx_bytes: int
+    tx_packets: int
+    tx_errors: int
+    tx_dropped: int
+
+
+class StatsSample(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container used until now. ``system_cpu_ns`` is the time of all processors together;
+    ``memory_limit`` is in bytes, that of the host if there is no other."""
+
+    read_ns: int
+    group: Stats
+    system_cpu_ns: int
+    online_cpus: int
+    memory_limit: int
+    networks: dict[str, NetworkCounters]
+
+
+class CommitOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``config`` is merged over the container's own; ``changes`` are Dockerfile instructions."""
+
+    repository: str = ""
+    tag: str = ""
+    author: str = ""
+    comment: str = ""
+    pause: bool = True
+    changes: tuple[str, ...] = ()
+    config: ContainerConfig = ContainerConfig()
+
+
+class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``source`` is a URL, for an archive that the client does not send itself."""
+
+    source: str = "-"
+    repository: str = ""
+    tag: str = ""
+    message: str = ""
+    platform: str = ""
+    changes: tuple[str, ...] = ()
+
+
+class CacheUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One step that the build cache knows. ``shared``: an image has its layer, too."""
+
+    id: str
+    size: int  # bytes
+    created_ns: int
+    used_ns: int
+    shared: bool
 
 
 class ContainerApi(Protocol):
@@ -115,8 +186,8 @@ class ContainerApi(Protocol):
         """A stream to the container, see ``runtime.api.Process.attach``.
 
         On a container that was created and not started yet the stream becomes live with its
-        start and misses nothing. Conflict if it is paused; a container that has ended gives a
-        stream that is at its end.
+        start and misses nothing; so it is on one that has ended and may be started again. Conflict
+        if it is paused or about to be restarted.
         """
         ...
 
@@ -133,6 +204,72 @@ class ContainerApi(Protocol):
         ...
 
     def prune(self, filters: Filters = NO_FILTERS) -> PruneReport: ...
+
+    def update(self, ref: str, wanted: HostConfig) -> tuple[str, ...]:
+        """Change limits (at once if it runs) and the restart policy; returns warnings. What is not
+        given in ``wanted`` stays. InvalidArgument names a member that cannot be changed."""
+        ...
+
+    def stats(self, ref: str) -> StatsSample | None:
+        """What it uses now; None if it does not run."""
+        ...
+
+    def log_details(self, ref: str) -> dict[str, str]:
+        """The attributes that ``--log-opt labels`` and ``env`` ask for."""
+        ...
+
+    def detached(self, ref: str) -> None:
+        """A client typed its detach keys: tell those who watch events."""
+        ...
+
+
+class FileApi(Protocol):
+    """Files of containers, running or not. All take long. Paths are the container's; a path that
+    leads nowhere is NotFound "Could not find the file PATH in container NAME"."""
+
+    def stat(self, ref: str, path: str) -> PathStat: ...
+
+    def get(
+        self,
+        ref: str,
+        path: str,
+        begin: Callable[[PathStat], None],
+        output: Callable[[bytes], None],
+    ) -> None:
+        """Tell what is at ``path``, then write a tar of it. ``PATH/.`` is what is in it."""
+        ...
+
+    def put(
+        self, ref: str, path: str, archive: BinaryIO, *, keep_types: bool, container_user: bool
+    ) -> None:
+        """Unpack a tar, compressed or not, in the directory ``path``.
+
+        ``keep_types`` refuses to replace a directory by something else or the reverse;
+        ``container_user`` gives all to the container's user. PermissionDenied on what is
+        read-only.
+        """
+        ...
+
+    def export(self, ref: str, output: Callable[[bytes], None]) -> None:
+        """Write a tar of the root file system, without what is mounted on it."""
+        ...
+
+
+class CommitApi(Protocol):
+    """Images out of containers and archives. Both take long."""
+
+    def commit(self, ref: str, options: CommitOptions) -> Digest:
+        """An image of what a container changed; its id. The container is paused meanwhile."""
+        ...
+
+    def import_image(
+        self,
+        archive: BinaryIO | None,
+        options: ImportOptions,
+        progress: Callable[[ProgressLine], None],
+    ) -> Digest:
+        """An image with one layer: a tar, compressed or not. Without ``archive`` it is fetched."""
+        ...
 
 
 class ExecApi(Protocol):
@@ -157,6 +294,10 @@ class ExecApi(Protocol):
         ...
 
     def resize(self, exec_id: str, rows: int, columns: int) -> None: ...
+
+    def detached(self, exec_id: str) -> None:
+        """A client typed its detach keys: tell those who watch events."""
+        ...
 
 
 class ImageApi(Protocol):
@@ -286,6 +427,17 @@ class BuildApi(Protocol):
         ``Builder.build``."""
         ...
 
+    def cache(self) -> tuple[CacheUse, ...]:
+        """What the build cache holds."""
+        ...
+
+    def prune(
+        self, *, every: bool = False, keep: int = 0, filters: Filters = NO_FILTERS
+    ) -> PruneReport:
+        """Forget cached steps that no image needs (``every``: all), but for the ``keep`` bytes that
+        were used last, and cache mounts that no build uses. Takes long."""
+        ...
+
 
 class EngineApi(Protocol):
     @property
@@ -293,6 +445,12 @@ class EngineApi(Protocol):
 
     @property
     def execs(self) -> ExecApi: ...
+
+    @property
+    def files(self) -> FileApi: ...
+
+    @property
+    def commits(self) -> CommitApi: ...
 
     @property
     def images(self) -> ImageApi: ...

@@ -25,7 +25,9 @@ from wherry.build.api import (
     RunStep,
     StepOutcome,
 )
+from wherry.engine.api import NO_FILTERS, CacheUse, Filters, PruneReport
 from wherry.engine.events import Events
+from wherry.engine.filters import as_time, check_names
 from wherry.engine.launch import Launcher
 from wherry.engine.network_requests import requested_networks
 from wherry.engine.records import Container, Credentials, MountPoint
@@ -42,6 +44,7 @@ from wherry.store.api import Image, Images
 
 if TYPE_CHECKING:
     from wherry.build.builder import Builder
+    from wherry.build.cache import Known
 
 _HEADER = 8
 _SIGKILL = 9
@@ -168,11 +171,46 @@ class Builds:
     """Implements ``engine.api.BuildApi``."""
 
     def __init__(
-        self, settings: EngineSettings, builder: Callable[[], Builder], events: Events
+        self,
+        settings: EngineSettings,
+        builder: Callable[[], Builder],
+        images: Images,
+        events: Events,
     ) -> None:
         self._settings = settings
         self._builder = builder
+        self._images = images
         self._events = events
+
+    def cache(self) -> tuple[CacheUse, ...]:
+        in_images = self._layers_of_images()
+        return tuple(_cache_use(step, in_images) for step in self._builder().cached())
+
+    def _layers_of_images(self) -> set[Digest]:
+        return {layer.chain_id for image in self._images.list() for layer in image.layers}
+
+    def prune(
+        self, *, every: bool = False, keep: int = 0, filters: Filters = NO_FILTERS
+    ) -> PruneReport:
+        check_names(filters, ("until",))
+        now = time.time_ns()
+        limits = [as_time(value, now) for value in filters.get("until", ())]
+        in_images = self._layers_of_images()
+        doomed: list[Known] = []
+        kept = 0
+        for step in self._builder().cached():
+            size = step.layer.size if step.layer else 0
+            is_shared = step.layer is not None and step.layer.chain_id in in_images
+            is_recent = any(step.used_ns >= limit for limit in limits)
+            if kept + size <= keep or is_recent or (is_shared and not every):
+                kept += size
+            else:
+                doomed.append(step)
+        self._builder().prune([step.key for step in doomed])
+        sizes = {step.layer.chain_id: step.layer.size for step in doomed if step.layer}
+        reclaimed = sum(sizes.get(chain_id, 0) for chain_id in self._images.collect_garbage())
+        self._events.emit("builder", "prune", "", {"reclaimed": str(reclaimed)})
+        return PruneReport(removed=tuple(_step_id(step) for step in doomed), reclaimed=reclaimed)
 
     def build(
         self,
@@ -191,6 +229,20 @@ class Builds:
         for tag in result.tags:
             self._events.emit("image", "tag", result.image, {"name": tag})
         return result
+
+
+def _step_id(step: Known) -> str:
+    return step.key.hex()
+
+
+def _cache_use(step: Known, in_images: set[Digest]) -> CacheUse:
+    return CacheUse(
+        id=_step_id(step),
+        size=step.layer.size if step.layer else 0,
+        created_ns=step.created_ns,
+        used_ns=step.used_ns,
+        shared=step.layer is not None and step.layer.chain_id in in_images,
+    )
 
 
 class BaseImages:

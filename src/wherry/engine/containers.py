@@ -9,17 +9,27 @@ from contextlib import suppress
 
 import msgspec
 
-from wherry.engine.api import NO_FILTERS, ContainerSize, Created, Filters, PruneReport
+from wherry.engine.api import (
+    NO_FILTERS,
+    ContainerSize,
+    Created,
+    Filters,
+    PruneReport,
+    StatsSample,
+)
 from wherry.engine.changes import list_changes
 from wherry.engine.creation import Creator
 from wherry.engine.events import Events
 from wherry.engine.launch import Launcher, log_settings
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.listing import PRUNE_FILTERS, list_containers, prunable
+from wherry.engine.log_options import log_attributes
 from wherry.engine.records import Container, WaitResult
 from wherry.engine.settings import EngineSettings
-from wherry.engine.table import ContainerTable, Entry, PendingAttach
+from wherry.engine.stats import sample
+from wherry.engine.table import ContainerTable, Entry, PendingAttach, is_hung_up
 from wherry.engine.top import process_table
+from wherry.engine.update import Updater
 from wherry.engine.waiting import Condition
 from wherry.errors import Conflict, InvalidArgument, NotFound, NotModified
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
@@ -53,6 +63,7 @@ class Containers:
         self._snapshots = snapshots
         self._volumes = volumes
         self._events = events
+        self._updater = Updater(table, launcher, events)
         lifecycle.remove_after_exit = self._auto_remove
 
     # --- look ------------------------------------------------------------------------------
@@ -84,8 +95,14 @@ class Containers:
         record = self.get(ref)
         return list_changes(self._snapshots, record.id, record.created_mountpoints)
 
+    def stats(self, ref: str) -> StatsSample | None:
+        return sample(self._launcher, self.get(ref))
+
     def logs(self, ref: str) -> LogReader:
         return LogReader(log_settings(self.get(ref)))
+
+    def log_details(self, ref: str) -> dict[str, str]:
+        return log_attributes(self.get(ref))
 
     # --- life ------------------------------------------------------------------------------
 
@@ -137,6 +154,9 @@ class Containers:
             self._launcher.renamed(entry.record)
             self._events.container("rename", entry.record, oldName=f"/{old}")
 
+    def update(self, ref: str, wanted: HostConfig) -> tuple[str, ...]:
+        return self._updater.update(ref, wanted)
+
     def resize(self, ref: str, rows: int, columns: int) -> None:
         entry = self._table.find(ref)
         process = entry.process
@@ -152,20 +172,17 @@ class Containers:
         entry = self._table.find(ref)
         with entry.lock:
             record = entry.record
-            if record.state.status == "paused":
-                raise Conflict(
-                    f"container {record.id} is paused, unpause the container before attach"
-                )
+            _check_attachable(record)
             stdin = stdin and record.config.open_stdin
             if entry.process is not None:
-                return entry.process.attach(stdin=stdin, stdout=stdout, stderr=stderr)
-            ours, theirs = socket.socketpair()
-            if record.state.status == "created" and entry.pending_attach is None:
-                entry.pending_attach = PendingAttach(theirs, stdin, stdout, stderr)
+                ours = entry.process.attach(stdin=stdin, stdout=stdout, stderr=stderr)
             else:
-                theirs.close()
+                ours = _await_start(entry, stdin, stdout, stderr)
         self._events.container("attach", record)
         return ours
+
+    def detached(self, ref: str) -> None:
+        self._events.container("detach", self.get(ref))
 
     # --- removal ---------------------------------------------------------------------------
 
@@ -237,3 +254,25 @@ class Containers:
                 removed.append(entry.id)
                 reclaimed += size
         return PruneReport(removed=tuple(removed), reclaimed=reclaimed)
+
+
+def _check_attachable(record: Container) -> None:
+    if record.state.status == "paused":
+        raise Conflict(f"container {record.id} is paused, unpause the container before attach")
+    if record.state.status == "restarting":
+        raise Conflict(f"container {record.id} is restarting, wait until the container is running")
+
+
+def _await_start(entry: Entry, stdin: bool, stdout: bool, stderr: bool) -> socket.socket:
+    """A stream that the next start makes live. One client can wait for it, until it goes away;
+    the stream of any further one is at its end."""
+    pending = entry.pending_attach
+    if pending is not None and is_hung_up(pending.stream):
+        pending.stream.close()
+        pending = None
+    ours, theirs = socket.socketpair()
+    if pending is None and entry.record.state.status in ("created", "exited"):
+        entry.pending_attach = PendingAttach(theirs, stdin, stdout, stderr)
+    else:
+        theirs.close()
+    return ours

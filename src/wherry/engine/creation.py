@@ -13,6 +13,7 @@ import msgspec
 from wherry.engine.api import Created
 from wherry.engine.events import Events
 from wherry.engine.ids import new_id
+from wherry.engine.log_options import DEFAULT_LOG_DRIVER, check_log_config
 from wherry.engine.mounts import MountMaker, plan_mounts
 from wherry.engine.network_requests import named_networks, requested_networks
 from wherry.engine.ports import port_requests
@@ -29,10 +30,6 @@ from wherry.network.api import Networks
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Image, Images
 from wherry.volume.api import Volumes
-
-LOG_DRIVERS = ("local", "json-file", "none")
-_DEFAULT_LOG_DRIVER = "local"
-_LOG_OPTIONS = ("max-size", "max-file", "compress")
 
 
 class Creator:
@@ -85,7 +82,7 @@ class Creator:
             self._fill_volumes(container_id, mounts)
             undo.callback(shutil.rmtree, self._settings.container_dir(container_id), True)
             os.makedirs(self._settings.container_dir(container_id), mode=0o710)
-            driver = host.log_config.type or _DEFAULT_LOG_DRIVER
+            driver = host.log_config.type or DEFAULT_LOG_DRIVER
             record = Container(
                 id=container_id,
                 name=taken,
@@ -151,19 +148,6 @@ class Creator:
             return ""
         name = f"{container_id}-json.log" if driver == "json-file" else "container.log"
         return os.path.join(self._settings.container_dir(container_id), name)
-
-
-def check_log_config(host: HostConfig) -> None:
-    """Refuse log drivers and options that do not exist here, by name."""
-    driver = host.log_config.type or _DEFAULT_LOG_DRIVER
-    if driver not in LOG_DRIVERS:
-        raise InvalidArgument(
-            f"logger: no log driver named '{driver}' is registered (there are: "
-            f"{', '.join(LOG_DRIVERS)})"
-        )
-    for option in host.log_config.config or {}:
-        if option not in _LOG_OPTIONS or driver == "none":
-            raise InvalidArgument(f"unknown log opt '{option}' for {driver} log driver")
 
 
 def _with_defaults(host: HostConfig, driver: str) -> HostConfig:

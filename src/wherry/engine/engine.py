@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from wherry.engine.attachments import Attachments
 from wherry.engine.builds import Builds
+from wherry.engine.commits import ImageMaker
 from wherry.engine.containers import Containers
 from wherry.engine.events import Events
 from wherry.engine.execs import Execs
+from wherry.engine.files import ContainerFiles
 from wherry.engine.image_service import ImageService
 from wherry.engine.system import System
 from wherry.network.api import Networks
@@ -23,6 +25,8 @@ class Engine:
 
     containers: Containers
     execs: Execs
+    files: ContainerFiles
+    commits: ImageMaker
     images: ImageService
     image_store: Images
     networks: Networks

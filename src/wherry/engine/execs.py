@@ -19,7 +19,7 @@ from wherry.engine.records import Exec, ExecOptions
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import Conflict, InvalidArgument, NotFound
-from wherry.runtime.api import ExecRequest, ExitStatus, Process, Runtime
+from wherry.runtime.api import CommandNotFound, ExecRequest, ExitStatus, Process, Runtime
 
 _REMEMBERED = 1000
 
@@ -98,10 +98,10 @@ class Execs:
         try:
             _check_runs(container)
             return self._launch(target, container, detach, console_size)
-        except BaseException:
-            # Docker's code for an exec that could not be started at all.
-            target.record = msgspec.structs.replace(target.record, running=False, exit_code=126)
-            target.exited.set_result(126)
+        except BaseException as error:
+            code = 127 if isinstance(error, CommandNotFound) else 126
+            target.record = msgspec.structs.replace(target.record, running=False, exit_code=code)
+            target.exited.set_result(code)
             raise
 
     def _launch(
@@ -182,6 +182,10 @@ class Execs:
         if process is None:
             raise Conflict(f"exec process {exec_id} is not running")
         process.resize(rows, columns)
+
+    def detached(self, exec_id: str) -> None:
+        container = self._table.find(self.get(exec_id).container_id)
+        self._events.container("exec_detach", container.record, execID=exec_id)
 
     def kill(self, exec_id: str, signum: int) -> None:
         """Send a signal to the exec's process, if it still runs."""

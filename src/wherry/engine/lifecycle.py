@@ -69,7 +69,7 @@ class Lifecycle:
 
     def start(self, entry: Entry) -> None:
         """Start a container that does not run. NotModified, Conflict; see ContainerApi.start."""
-        with entry.lock:
+        with entry.tree, entry.lock:
             state = entry.record.state
             if state.status == "paused":
                 raise Conflict("cannot start a paused container, try unpause instead")
@@ -180,12 +180,31 @@ class Lifecycle:
     def _schedule_restart(self, entry: Entry, ran_ns: int) -> None:
         restart = self._restarts.setdefault(entry.id, _Restart())
         restart.delay = next_delay(restart.delay, ran_ns)
+        self._restart_later(entry, restart)
+
+    def _restart_later(self, entry: Entry, restart: _Restart) -> None:
         generation = entry.generation
         restart.cancel = self._timers.after(
             restart.delay, lambda: self._workers.submit(lambda: self._again(entry, generation))
         )
 
     def _again(self, entry: Entry, generation: int) -> None:
+        # Somebody may be reading its files, and a worker has others to serve.
+        if not entry.tree.acquire(blocking=False):
+            self._put_off(entry, generation)
+            return
+        try:
+            self._start_again(entry, generation)
+        finally:
+            entry.tree.release()
+
+    def _put_off(self, entry: Entry, generation: int) -> None:
+        with entry.lock:
+            restart = self._restarts.get(entry.id)
+            if restart and entry.generation == generation:
+                self._restart_later(entry, restart)
+
+    def _start_again(self, entry: Entry, generation: int) -> None:
         with entry.lock:
             record = entry.record
             if entry.generation != generation or record.state.status != "restarting":

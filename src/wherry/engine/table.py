@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -32,6 +33,13 @@ class PendingAttach:
     stderr: bool
 
 
+def is_hung_up(stream: socket) -> bool:
+    """Whether the other end of a stream was closed, not only for writing."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+
+
 class Entry:
     """One container as the engine holds it: its record, its process, and those who wait for it.
 
@@ -42,6 +50,9 @@ class Entry:
     def __init__(self, record: Container) -> None:
         self.record = record
         self.lock = threading.RLock()
+        self.tree = threading.Lock()
+        """Held while the files of a container that does not run are open, and during a start:
+        overlayfs forbids two mounts of one writable layer. Taken before ``lock``, never after."""
         self.waiters = Waiters()
         self.process: Process | None = None
         self.pending_attach: PendingAttach | None = None

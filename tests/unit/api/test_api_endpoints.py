@@ -459,9 +459,9 @@ def test_swarm_plugins_and_what_is_not_served(api: Any) -> None:
     assert body["message"].startswith("This node is not a swarm manager.")
     assert api.call("GET", "/plugins")[:2] == (200, [])
     assert api.call("GET", "/plugins/a/b/json")[0] == 404
-    status, body, _ = api.call("GET", "/v1.41/containers/x/export")
+    status, body, _ = api.call("POST", "/v1.41/session")
     assert status == 501
-    assert "GET /containers/{id}/export" in body["message"]
+    assert "POST /session" in body["message"]
 
 
 def test_every_operation_of_the_definition_has_an_answer() -> None:

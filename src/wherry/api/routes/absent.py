@@ -12,13 +12,6 @@ _NO_SWARM = (
 )
 
 _NOT_YET = (
-    ("GET", "/containers/*/export"),
-    ("GET", "/containers/*/stats"),
-    ("POST", "/containers/*/update"),
-    ("HEAD", "/containers/*/archive"),
-    ("GET", "/containers/*/archive"),
-    ("PUT", "/containers/*/archive"),
-    ("POST", "/commit"),
     ("GET", "/images/search"),
     ("GET", "/distribution/**/json"),
     ("POST", "/session"),

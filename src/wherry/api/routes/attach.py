@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +15,7 @@ from wherry.api.http.websocket import wants_websocket
 from wherry.api.logstream import replay_log
 from wherry.api.params import flag
 from wherry.engine.records import Container
-from wherry.errors import InvalidArgument
+from wherry.errors import InvalidArgument, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ async def attach(context: Context, request: Request, ref: str) -> Answer:
         except BaseException:
             live.close()
             raise
-    await relay_stream(
+    detached = await relay_stream(
         context,
         request,
         partial(_ready, live),
@@ -84,6 +85,7 @@ async def attach(context: Context, request: Request, ref: str) -> Answer:
         detach_keys=asked.detach_keys,
         replay=replay,
     )
+    _tell_detached(context, asked, detached)
     return None
 
 
@@ -92,7 +94,7 @@ async def attach_websocket(context: Context, request: Request, ref: str) -> Answ
         raise InvalidArgument("this endpoint speaks WebSocket: the Upgrade header is missing")
     asked = _asked(context, request, ref)
     live = await _live(context, asked)
-    await relay_websocket(
+    detached = await relay_websocket(
         context,
         request,
         partial(_ready, live),
@@ -100,7 +102,14 @@ async def attach_websocket(context: Context, request: Request, ref: str) -> Answ
         stdin=asked.stdin,
         detach_keys=asked.detach_keys,
     )
+    _tell_detached(context, asked, detached)
     return None
+
+
+def _tell_detached(context: Context, asked: _Asked, detached: bool) -> None:
+    if detached:
+        with suppress(NotFound):  # removed meanwhile
+            context.engine.containers.detached(asked.container.id)
 
 
 ROUTES = (

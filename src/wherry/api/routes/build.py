@@ -134,9 +134,15 @@ def _version(request: Request) -> str:
 
 
 async def prune(context: Context, request: Request, _: str) -> Reply:
-    """The cache is made of images here; what no image needs goes with ``POST /images/prune``."""
-    filters(request)
-    return context.json({"CachesDeleted": None, "SpaceReclaimed": 0})
+    keep = number(request, "reserved-space") or number(request, "keep-storage") or 0
+    report = await context.slow(
+        context.engine.builds.prune,
+        every=flag(request, "all"),
+        keep=max(keep, 0),
+        filters=filters(request),
+    )
+    answer = {"CachesDeleted": report.removed or None, "SpaceReclaimed": report.reclaimed}
+    return context.json(answer)
 
 
 ROUTES = (

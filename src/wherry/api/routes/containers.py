@@ -96,6 +96,13 @@ async def changes(context: Context, request: Request, ref: str) -> Reply:
     return context.json([{"Path": path, "Kind": kind} for kind, path in found] or None)
 
 
+async def update(context: Context, request: Request, ref: str) -> Reply:
+    """The body is Resources and RestartPolicy, members of HostConfig."""
+    wanted = shaped(await json_body(request, context.settings), HostConfig)
+    warnings = await context.quick(context.engine.containers.update, ref, wanted)
+    return context.json({"Warnings": warnings or None})
+
+
 async def prune(context: Context, request: Request, _: str) -> Reply:
     report = await context.slow(context.engine.containers.prune, filters(request))
     answer = {
@@ -112,4 +119,5 @@ ROUTES = (
     Route("GET", "/containers/*/json", inspect),
     Route("GET", "/containers/*/top", top),
     Route("GET", "/containers/*/changes", changes),
+    Route("POST", "/containers/*/update", update),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -18,7 +19,7 @@ from wherry.api.params import json_body, shaped
 from wherry.api.routes.lifecycle import terminal_size
 from wherry.api.wire import containers as wire
 from wherry.engine.records import Exec, ExecOptions
-from wherry.errors import Conflict, WherryError
+from wherry.errors import Conflict, NotFound, WherryError
 
 
 class _ExecConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -66,7 +67,7 @@ async def start(context: Context, request: Request, exec_id: str) -> Answer:
         await context.quick(begin)
         return context.empty(200)
     # Clients wait for the head before they read: it goes out before the process writes anything.
-    await relay_stream(
+    detached = await relay_stream(
         context,
         request,
         partial(_stream, context, record, begin),
@@ -74,7 +75,11 @@ async def start(context: Context, request: Request, exec_id: str) -> Answer:
         stdin=record.options.attach_stdin,
         detach_keys=record.options.detach_keys,
         settled=lambda: asyncio.wrap_future(context.engine.execs.exited(exec_id)),
+        wants_frames=not asked.tty,
     )
+    if detached:
+        with suppress(NotFound):  # removed meanwhile
+            context.engine.execs.detached(exec_id)
     return None
 
 

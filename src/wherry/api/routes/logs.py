@@ -11,7 +11,7 @@ from wherry.api.context import Context, Route, stream_job
 from wherry.api.frames import content_type
 from wherry.api.http.handoff import Channel
 from wherry.api.http.message import Answer, Request, Stream
-from wherry.api.logstream import LogEncoder, LogForm, batches
+from wherry.api.logstream import LogEncoder, LogForm, batches, details_text
 from wherry.api.params import flag
 from wherry.engine.filters import as_time
 from wherry.engine.records import Container, WaitResult
@@ -32,7 +32,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     tail: int | None
 
 
-def _wanted(request: Request, container: Container) -> _Wanted:
+def _wanted(context: Context, request: Request, container: Container) -> _Wanted:
     streams = frozenset(name for name in ("stdout", "stderr") if flag(request, name))
     if not streams:
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
@@ -41,7 +41,7 @@ def _wanted(request: Request, container: Container) -> _Wanted:
         tty=container.config.tty,
         streams=streams,
         timestamps=flag(request, "timestamps"),
-        details=flag(request, "details"),
+        details=_details(context, request, container),
     )
     return _Wanted(
         form=form,
@@ -50,6 +50,12 @@ def _wanted(request: Request, container: Container) -> _Wanted:
         until=_moment(request, "until", now),
         tail=_tail(request.value("tail")),
     )
+
+
+def _details(context: Context, request: Request, container: Container) -> str | None:
+    if not flag(request, "details"):
+        return None
+    return details_text(context.engine.containers.log_details(container.id))
 
 
 def _moment(request: Request, name: str, now: int) -> int:
@@ -64,7 +70,7 @@ def _tail(text: str) -> int | None:
 
 async def logs(context: Context, request: Request, ref: str) -> Answer:
     container = context.engine.containers.get(ref)
-    wanted = _wanted(request, container)
+    wanted = _wanted(context, request, container)
     reader = context.engine.containers.logs(container.id)
     kind = content_type(request.version, tty=container.config.tty)
     encoder = LogEncoder(wanted.form)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from wherry.api.context import Context, Route, lines_job
 from wherry.api.http.message import Answer, Reply, Request
 from wherry.api.params import as_credentials, json_body, registry_auth
-from wherry.errors import InvalidArgument, NotSupported
+from wherry.api.routes.commit import import_image
+from wherry.errors import InvalidArgument
 
 
 async def create(context: Context, request: Request, _: str) -> Answer:
-    """Pull. Without a tag it is ``latest``; Docker would pull every tag there is."""
+    """Pull, or with ``fromSrc`` import. Without a tag it is ``latest``; Docker would pull every tag
+    there is."""
     if request.value("fromSrc"):
-        raise NotSupported(
-            "importing a root file system (POST /images/create?fromSrc=) is not yet"
-            " possible with this engine"
-        )
+        return await import_image(context, request)
     name = request.value("fromImage")
     if not name:
         raise InvalidArgument("pulling an image needs its name in the parameter fromImage")

@@ -43,7 +43,7 @@ async def disk_usage(context: Context, request: Request, _: str) -> Reply:
 
 
 def _usage(engine: EngineApi, kinds: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"BuilderSize": 0}
+    found: dict[str, Any] = {}
     if "image" in kinds:
         found |= _image_usage(engine)
     if "container" in kinds:
@@ -55,7 +55,9 @@ def _usage(engine: EngineApi, kinds: list[str]) -> dict[str, Any]:
         volumes = engine.volumes
         found["Volumes"] = [volume_json(v, usage_of(volumes, v)) for v in volumes.list()]
     if "build-cache" in kinds:
-        found["BuildCache"] = []
+        uses = engine.builds.cache()
+        found["BuildCache"] = [wire.cache_use(use) for use in uses]
+        found["BuilderSize"] = sum(use.size for use in uses)
     return found
 
 

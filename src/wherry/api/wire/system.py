@@ -9,7 +9,7 @@ from typing import Any
 from wherry.api.settings import ApiSettings
 from wherry.api.times import rfc3339
 from wherry.api.versions import MAXIMUM, MINIMUM, spelled
-from wherry.engine.api import SystemInfo
+from wherry.engine.api import CacheUse, SystemInfo
 
 # /info has the kernel's names for a processor, images and /version have Go's
 _KERNEL_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -157,3 +157,19 @@ def hidden(proxy: str) -> str:
     if not separator or not at or not credentials:
         return proxy
     return f"{scheme}://xxxxx:xxxxx@{host}"
+
+
+def cache_use(use: CacheUse) -> dict[str, Any]:
+    """Definition BuildCache."""
+    return {
+        "ID": use.id,
+        "Parents": None,
+        "Type": "regular",
+        "Description": "",
+        "InUse": False,
+        "Shared": use.shared,
+        "Size": use.size,
+        "CreatedAt": rfc3339(use.created_ns),
+        "LastUsedAt": rfc3339(use.used_ns),
+        "UsageCount": 1,
+    }

@@ -13,13 +13,23 @@ import stat
 from collections.abc import Callable
 from typing import NoReturn
 
-from wherry.errors import InternalError, InvalidArgument, ResourceExhausted, WherryError
+import msgspec
+
+from wherry.errors import (
+    Conflict,
+    InternalError,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    WherryError,
+)
 from wherry.fs import attributes
 from wherry.fs.atomic import write_all
 from wherry.fs.remove import remove_tree
 from wherry.fs.tar.entry import DEFAULT_LIMITS, BadArchive, Entry, Kind, Limits
 from wherry.fs.tar.parents import Directory, Parents, clean
 from wherry.fs.tar.reader import Readable, TarReader
+from wherry.fs.walk import Node, walk
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -32,30 +42,59 @@ def extract(
     stream: Readable,
     root: int,
     *,
+    prefix: str = "",
     owner: Owner | None = None,
     keep_types: bool = False,
+    keep_mounts: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Unpack an archive below an open directory; names starting with ``.wh.`` mean nothing.
 
-    ``owner`` replaces all owners in it. ``keep_types`` refuses (InvalidArgument) to put a
-    directory in the place of something else or the reverse. A directory over a directory takes
-    its attributes. BadArchive, ResourceExhausted for a full disk, InternalError; what was
-    unpacked before an error stays.
+    ``prefix`` is the directory of that tree which the archive's names start from; links are
+    followed inside the whole tree. ``owner`` replaces all owners in it. ``keep_types`` refuses
+    (InvalidArgument) to put a directory in the place of something else or the reverse. A directory
+    over a directory takes its attributes. ``keep_mounts`` refuses (Conflict) to replace what a
+    mount is on: the kernel does so only in the mount's own namespace, and takes it away elsewhere.
+
+    BadArchive, PermissionDenied on what is read-only, ResourceExhausted for a full disk,
+    InternalError; what was unpacked before an error stays.
     """
-    with Unpacker(root, None, owner=owner, keep_types=keep_types) as unpacker:
-        unpacker.run(TarReader(stream, limits), unpacker.add)
+    with Unpacker(
+        root, None, owner=owner, keep_types=keep_types, keep_mounts=keep_mounts
+    ) as unpacker:
+
+        def add(entry: Entry, reader: TarReader) -> None:
+            unpacker.add(_below(prefix, entry) if prefix.strip("/") else entry, reader)
+
+        unpacker.run(TarReader(stream, limits), add)
+
+
+def _below(prefix: str, entry: Entry) -> Entry:
+    """An entry with its names below a directory; none may climb out of it."""
+    hard = entry.kind is Kind.HARDLINK
+    return msgspec.structs.replace(
+        entry,
+        name=f"{prefix}/{clean(entry.name)}",
+        target=f"{prefix}/{clean(entry.target)}" if hard else entry.target,
+    )
 
 
 class Unpacker:
     """Makes entries in a tree. A context: leaving it without error sets the directories' times."""
 
     def __init__(
-        self, upper: int, lower: int | None, *, owner: Owner | None = None, keep_types: bool = False
+        self,
+        upper: int,
+        lower: int | None,
+        *,
+        owner: Owner | None = None,
+        keep_types: bool = False,
+        keep_mounts: bool = False,
     ) -> None:
         self.parents = Parents(upper, lower, self._remember_time)
         self._owner = owner
         self._keep_types = keep_types
+        self._keep_mounts = keep_mounts
         self._times: dict[str, int] = {}
         self._makers: dict[Kind, Callable[[Directory, str, Entry], None]] = {
             Kind.SYMLINK: self._make_symlink,
@@ -213,6 +252,11 @@ class Unpacker:
                 f"{parent.child_path(name)!r} with {'non-' if was_directory else ''}directory "
                 f"{entry.name!r}"
             )
+        if self._keep_mounts and _has_mounts(parent.fd, name):
+            raise Conflict(
+                f"cannot replace {parent.child_path(name)!r}: device or resource busy, since "
+                "something is mounted on it"
+            )
         remove_tree(name, dir_fd=parent.fd)
         replaced = was_directory or stat.S_ISLNK(status.st_mode)
         self.parents.changed(parent, name, replaced=replaced)
@@ -230,6 +274,36 @@ class Unpacker:
 
 def _link(source: Directory, target: str, parent: Directory, name: str) -> None:
     os.link(target, name, src_dir_fd=source.fd, dst_dir_fd=parent.fd, follow_symlinks=False)
+
+
+def _has_mounts(parent: int, name: str) -> bool:
+    """Whether a mount is on a name, or on anything below it."""
+    own = _mount_id(parent)
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if _mount_id(fd) != own:
+            return True
+        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        return is_directory and any(_node_mount_id(node) != own for node in walk(fd))
+    finally:
+        os.close(fd)
+
+
+def _node_mount_id(node: Node) -> int:
+    if node.is_directory:
+        return _mount_id(node.dir_fd)
+    fd = os.open(node.at, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=node.dir_fd)
+    try:
+        return _mount_id(fd)
+    finally:
+        os.close(fd)
+
+
+def _mount_id(fd: int) -> int:
+    """Which mount a descriptor is on: proc_pid_fdinfo(5)."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        fields = dict(line.split(":", 1) for line in file if ":" in line)
+    return int(fields["mnt_id"])
 
 
 def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:
@@ -250,6 +324,8 @@ def _raise_sentence(entry: Entry, error: OSError) -> NoReturn:
     sentence: WherryError
     if error.errno in _NO_SPACE:
         sentence = ResourceExhausted(f"cannot unpack {entry.name!r}: no space left on device")
+    elif error.errno == errno.EROFS:
+        sentence = PermissionDenied(f"cannot unpack {entry.name!r}: read-only file system")
     elif error.errno in _ARCHIVE_AT_FAULT:
         sentence = BadArchive(
             f"the archive's entry {entry.name[:80]!r} cannot be made: {error.strerror}"

@@ -1,0 +1,65 @@
+"""Files of containers as archives: ``docker cp`` and ``docker export``."""
+
+from __future__ import annotations
+
+import asyncio
+
+from wherry.api.context import Context, Route, stream_job
+from wherry.api.http.handoff import BodyReader, Channel, buffered
+from wherry.api.http.message import Answer, Reply, Request
+from wherry.api.params import flag
+from wherry.api.wire.files import STAT_HEADER, stat_header
+
+_TAR = "application/x-tar"
+
+
+async def about(context: Context, request: Request, ref: str) -> Reply:
+    found = await context.slow(context.engine.files.stat, ref, request.value("path"))
+    return Reply(200, headers={**context.headers, STAT_HEADER: stat_header(found)})
+
+
+async def get(context: Context, request: Request, ref: str) -> Answer:
+    path = request.value("path")
+    headers: dict[str, str] = {}
+
+    def job(channel: Channel[bytes]) -> None:
+        context.engine.files.get(
+            ref,
+            path,
+            lambda found: headers.update({STAT_HEADER: stat_header(found)}),
+            channel.put,
+        )
+
+    return await stream_job(context, request, job, _TAR, headers=headers)
+
+
+async def put(context: Context, request: Request, ref: str) -> Reply:
+    path = request.value("path")
+    keep_types, container_user = flag(request, "noOverwriteDirNonDir"), flag(request, "copyUIDGID")
+    reader = BodyReader()
+
+    def job() -> None:
+        with buffered(reader) as archive:
+            context.engine.files.put(
+                ref, path, archive, keep_types=keep_types, container_user=container_user
+            )
+
+    pump = asyncio.ensure_future(reader.pump(request.body))
+    try:
+        await context.slow(job)
+    finally:
+        pump.cancel()
+    return context.empty(200)
+
+
+async def export(context: Context, request: Request, ref: str) -> Answer:
+    work = context.engine.files.export
+    return await stream_job(context, request, lambda channel: work(ref, channel.put), _TAR)
+
+
+ROUTES = (
+    Route("HEAD", "/containers/*/archive", about),
+    Route("GET", "/containers/*/archive", get),
+    Route("PUT", "/containers/*/archive", put),
+    Route("GET", "/containers/*/export", export),
+)
