@@ -172,10 +172,22 @@ class LegacyCgroup:
 
 
 def _inherit_cpuset(tree: Tree, path: str) -> None:
-    parent = path.rpartition("/")[0] or "."
     for file in ("cpuset.cpus", "cpuset.mems"):
-        if not files.read(tree.fd, f"{path}/{file}").strip():
-            files.write(tree.fd, f"{path}/{file}", files.read(tree.fd, f"{parent}/{file}").strip())
+        _filled(tree.fd, path, file)
+
+
+def _filled(root: int, path: str, file: str) -> str:
+    """The group's own value; where it has none, that of the next group above that has one.
+
+    Groups between may be empty because who made them, in parallel, has not filled them yet. All
+    fill them alike, so that it does not matter who is first.
+    """
+    value = files.read(root, f"{path}/{file}").strip()
+    if value or path == ".":
+        return value
+    value = _filled(root, path.rpartition("/")[0] or ".", file)
+    files.write(root, f"{path}/{file}", value)
+    return value
 
 
 def _device_batches(rules: Sequence[LinuxDeviceCgroup]) -> list[tuple[bool, list[str]]]:
