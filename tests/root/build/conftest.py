@@ -52,8 +52,7 @@ step = json.loads(sys.argv[1])
 namespaces.unshare(namespaces.CLONE_NEWNS)
 mount.mount("", "/", "", mount.MS_REC | mount.MS_PRIVATE)
 place = step["place"]
-target = os.open(place, os.O_PATH | os.O_DIRECTORY)
-mount.attach(overlay.mount_overlay(step["lower"], step["upper"], step["work"]), target)
+overlay.mount_overlay_at(place, step["lower"], step["upper"], step["work"])
 for kind, source, where, read_only in step["mounts"]:
     path = place + where
     if kind == "tmpfs":
