@@ -130,11 +130,18 @@ class BundleMaker:
         host = record.host
         if host.ipc_mode.startswith("container:"):
             raise NotSupported("IpcMode container: is not supported")
-        if not host.pid_mode.startswith("container:"):
-            return Joined()
-        other = self._table.find(host.pid_mode.removeprefix("container:")).record
+        return Joined(
+            network=self._namespace(host.network_mode, "network", "net"),
+            pid=self._namespace(host.pid_mode, "PID", "pid"),
+        )
+
+    def _namespace(self, mode: str, called: str, file: str) -> str:
+        """The path of another container's namespace that a mode names; empty if it names none."""
+        if not mode.startswith("container:"):
+            return ""
+        other = self._table.find(mode.removeprefix("container:")).record
         if not other.state.pid:
             raise Conflict(
-                f"cannot join the PID namespace of a non running container: {other.name}"
+                f"cannot join the {called} namespace of a non running container: {other.name}"
             )
-        return Joined(pid=f"/proc/{other.state.pid}/ns/pid")
+        return f"/proc/{other.state.pid}/ns/{file}"
