@@ -304,7 +304,9 @@ def test_oom_kills_are_counted(cgroups: Cgroups, path: str) -> None:
 
 def test_cpu_time_is_counted(cgroups: Cgroups, path: str) -> None:
     group = cgroups.create(path, NOTHING)
-    script = "import sys; sys.stdin.read(1); sum(range(300000)); print(1); sys.stdin.read(1)"
+    script = (
+        "import sys; sys.stdin.read(1); sum(range(300000)); print(1, flush=True); sys.stdin.read(1)"
+    )
     with running(sys.executable, "-c", script) as process:
         assert process.stdin
         assert process.stdout
