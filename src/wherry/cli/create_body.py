@@ -286,6 +286,7 @@ def _network(text: str) -> tuple[str, Body]:
         name, _, value = field.partition("=")
         fields.setdefault(name.strip().lower(), []).append(value)
     known = {"name", "alias", "ip", "ip6", "link-local-ip", "mac-address", "driver-opt"}
+    known |= {"gw-priority"}
     if unknown := set(fields) - known:
         raise UsageError(f"invalid field {min(unknown)!r} in --network {text}")
     if "name" not in fields:
@@ -295,9 +296,17 @@ def _network(text: str) -> tuple[str, Body]:
     settings = _endpoint(fields.get("alias", ()), addresses, fields.get("link-local-ip", ()))
     extra = {
         "MacAddress": last.get("mac-address"),
+        "GwPriority": _priority(last.get("gw-priority", "0"), text),
         "DriverOpts": pairs(fields.get("driver-opt", ()), "driver option"),
     }
     return last["name"], settings | _filled(extra)
+
+
+def _priority(value: str, text: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise UsageError(f"invalid gw-priority in --network {text}: want a number") from None
 
 
 def _endpoint(

@@ -106,6 +106,7 @@ def _connect(context: Context, arguments: Arguments) -> int:
         "Aliases": arguments.many("alias"),
         "Links": arguments.many("link"),
         "DriverOpts": pairs(arguments.many("driver-opt")),
+        "GwPriority": _priority(arguments.text("gw-priority")),
     }
     body = {
         "Container": container,
@@ -113,6 +114,13 @@ def _connect(context: Context, arguments: Arguments) -> int:
     }
     context.session.post(f"/networks/{quote(network)}/connect", json=body)
     return 0
+
+
+def _priority(text: str) -> int:
+    try:
+        return int(text or "0")
+    except ValueError:
+        raise UsageError(f"invalid --gw-priority {text!r}: want a number", 1) from None
 
 
 def _disconnect(context: Context, arguments: Arguments) -> int:
@@ -157,6 +165,7 @@ COMMANDS = {
         (
             Option("--alias", "Add network-scoped alias for the container", "list"),
             Option("--driver-opt", "Driver options for the network", "list"),
+            Option("--gw-priority", "Highest gw-priority provides the default gateway"),
             Option("--ip", "IPv4 address (e.g., 172.30.100.104)"),
             Option("--ip6", "IPv6 address (e.g., 2001:db8::33)"),
             Option("--link", "Add link to another container", "list"),

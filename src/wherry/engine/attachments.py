@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -17,6 +18,7 @@ from wherry.engine.network_requests import (
     in_order_of_gateways,
     is_user_defined,
     network_mode,
+    parse_link,
 )
 from wherry.engine.networking import Networking
 from wherry.engine.records import Container
@@ -150,6 +152,30 @@ class Attachments:
         self._files.detached(now, endpoint)
         return now
 
+    def remove_link(self, name: str) -> None:
+        owner, _, alias = name.removeprefix("/").partition("/")
+        entry = self._table.find(owner)
+        with entry.lock:
+            before = entry.record
+            linked = [parse_link(one) for one in before.host.links or ()]
+            target = next((other for other, known in linked if known == alias), "")
+            if not target:
+                raise NotFound(f"No such link: {name}")
+            now = _without_link(before, alias)
+            if now.state.pid:
+                self._forget_link(now, target)
+            self._table.save(entry, now)
+
+    def _forget_link(self, record: Container, target: str) -> None:
+        with suppress(NotFound):
+            others = self._table.find(target).record.endpoints.values()
+            self._files.unlinked(record, [one.ipv4 for one in others])
+        sandbox = self._networks.open_sandbox(record.state.pid)
+        try:
+            self._names.tell(record, record.endpoints.values(), sandbox)
+        finally:
+            sandbox.close()
+
     def _disconnect_stranger(self, network: Network, container: str) -> None:
         """An endpoint of which no container is known any more."""
         for endpoint in self._networks.endpoints(network.id):
@@ -181,6 +207,18 @@ class Attachments:
 
 def _with_endpoints(record: Container, endpoints: dict[str, Endpoint]) -> Container:
     return msgspec.structs.replace(record, endpoints=endpoints)
+
+
+def _without_link(record: Container, alias: str) -> Container:
+    def rest(links: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return tuple(one for one in links if parse_link(one)[1] != alias) if links else links
+
+    networking = {
+        network: msgspec.structs.replace(settings, links=rest(settings.links))
+        for network, settings in record.networking.items()
+    }
+    host = msgspec.structs.replace(record.host, links=rest(record.host.links))
+    return msgspec.structs.replace(record, host=host, networking=networking)
 
 
 def _labels_fit(network: Network, filters: Mapping[str, Sequence[str]]) -> bool:

@@ -72,6 +72,11 @@ class NameFileWriter:
         _write(files.hosts, text)
         self._switch_resolver(record, endpoint)
 
+    def unlinked(self, record: Container, addresses: Iterable[str]) -> None:
+        """A running container knows these no more."""
+        hosts = self._files(record).hosts
+        _write(hosts, without_hosts(_read(hosts), addresses))
+
     def _switch_resolver(self, record: Container, changed: Endpoint) -> None:
         """Name the embedded resolver from the first user-defined network on, until the last has
         gone. In between the file is the container's own business."""

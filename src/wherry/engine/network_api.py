@@ -32,6 +32,11 @@ class AttachmentApi(Protocol):
         """Attach a container, running or not. PermissionDenied if it is attached already."""
         ...
 
+    def remove_link(self, name: str) -> None:
+        """Forget a link, named CONTAINER/ALIAS: the container knows the other no more by that
+        alias. NotFound."""
+        ...
+
     def disconnect(self, ref: str, container: str, *, force: bool) -> None:
         """Part a container from a network. PermissionDenied if it is not attached. ``force``:
         also an endpoint whose container is not known any more."""

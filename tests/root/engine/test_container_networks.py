@@ -243,9 +243,16 @@ def test_links_on_the_default_bridge_are_hosts_and_variables(bench: Bench) -> No
     assert "DATA_BASE_NAME=/client/data-base" in variables
     assert f"DATA_BASE_PORT_5432_TCP_ADDR={address}" in variables
     assert "DATA_BASE_ENV_COLOUR=red" in variables
+    with pytest.raises(NotFound, match="No such link: client/nosuch"):
+        bench.engine.attachments.remove_link("client/nosuch")
     bench.engine.containers.stop("target", timeout=0)
     with pytest.raises(Conflict, match="Cannot link to a non running container: /target AS"):
         bench.engine.containers.restart("client", timeout=0)
+    bench.engine.containers.start("target")
+    bench.engine.containers.start("client")
+    bench.engine.attachments.remove_link("/client/data-base")
+    assert "data-base" not in bench.inside("client", "cat", "/etc/hosts")
+    assert bench.record("client").host.links == ()
 
 
 def test_who_shares_a_network_shares_its_names(bench: Bench) -> None:

@@ -71,7 +71,8 @@ def terminal_size(request: Request) -> tuple[int, int]:
 
 async def remove(context: Context, request: Request, ref: str) -> Reply:
     if flag(request, "link"):
-        raise InvalidArgument("removing a link is not possible: links of containers are fixed")
+        await context.quick(context.engine.attachments.remove_link, ref)
+        return context.empty()
     force, volumes = flag(request, "force"), flag(request, "v")
     await context.slow(context.engine.containers.remove, ref, force=force, volumes=volumes)
     return context.empty()
@@ -109,5 +110,5 @@ ROUTES = (
     Route("POST", "/containers/*/rename", rename),
     Route("POST", "/containers/*/resize", resize),
     Route("POST", "/containers/*/wait", wait),
-    Route("DELETE", "/containers/*", remove),
+    Route("DELETE", "/containers/**", remove),  # a link's name is CONTAINER/ALIAS
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 A, PTR, AAAA, ANY = 1, 12, 28, 255
 INTERNET = 1
@@ -36,8 +37,7 @@ class Malformed(ValueError):
     """A packet that is no question."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A query with one question. ``name`` is in small letters, without the final dot; bytes that
     are not ASCII, and dots within a label, are written so that no name of ours equals it."""
 

@@ -7,6 +7,7 @@ binding it on all addresses.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from wherry.errors import InternalError
 from wherry.network.sandbox import run_inside
 from wherry.sys.netlink import nftables as nft
+from wherry.sys.netlink.connection import NetlinkError
 from wherry.sys.netlink.nftables import REGISTER, WORD
 from wherry.sys.netlink.wire import Message
 
@@ -54,17 +56,25 @@ def _make() -> ContainerSockets:
         tcp.listen(_BACKLOG)
         connection = nft.NftConnection()
         undo.callback(connection.close)
-        connection.transact(_rules(udp.getsockname()[1], tcp.getsockname()[1]))
+        _redirect_to(connection, udp.getsockname()[1], tcp.getsockname()[1])
         connection.close()
         undo.pop_all()
     return ContainerSockets(udp, tcp)
 
 
+def _redirect_to(connection: nft.NftConnection, udp_port: int, tcp_port: int) -> None:
+    """Replacing rules waits for grace periods of the kernel, 5 to 15 ms; making them does not."""
+    rules = _rules(udp_port, tcp_port)
+    try:
+        connection.transact([nft.add_table(_TABLE, new=True), *rules])
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        connection.transact([nft.delete_table(_TABLE), nft.add_table(_TABLE), *rules])
+
+
 def _rules(udp_port: int, tcp_port: int) -> list[Message]:
     return [
-        nft.add_table(_TABLE),
-        nft.delete_table(_TABLE),
-        nft.add_table(_TABLE),
         nft.add_chain(_TABLE, _CHAIN),
         nft.add_rule(_TABLE, _CHAIN.name, *_redirect(socket.IPPROTO_UDP, udp_port)),
         nft.add_rule(_TABLE, _CHAIN.name, *_redirect(socket.IPPROTO_TCP, tcp_port)),

@@ -257,9 +257,10 @@ def _message(kind: int, payload: bytes, flags: int = 0, family: int = INET) -> M
     return Message(_SUBSYSTEM << 8 | kind, _header(family) + payload, flags)
 
 
-def add_table(table: str) -> Message:
-    """Make a table; fine if it is there."""
-    return _message(_NEWTABLE, text(1, table) + be32(2, 0), NLM_F_CREATE)
+def add_table(table: str, *, new: bool = False) -> Message:
+    """Make a table; fine if it is there, or with ``new`` EEXIST."""
+    flags = NLM_F_CREATE | NLM_F_EXCL if new else NLM_F_CREATE
+    return _message(_NEWTABLE, text(1, table) + be32(2, 0), flags)
 
 
 def delete_table(table: str) -> Message:
