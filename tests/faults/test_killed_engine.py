@@ -10,6 +10,7 @@ import tarfile
 import threading
 from collections.abc import Callable
 from hashlib import sha256
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,13 @@ def _run_until_killed(host: str) -> None:
 def test_two_engines_side_by_side(new_engine: EngineMaker) -> None:
     first, second = new_engine(), new_engine()
     clients = [first.start(), second.start()]
-    addresses = []
+    subnets = []
     for client in clients:
         client.images.bootstrap("busybox")
         container = client.containers.launch("busybox", ["sleep", "600"], name="same-name")
-        addresses.append(container.inspect().network_settings.networks["bridge"].ip_address)
-    assert addresses[0].split(".")[:2] != addresses[1].split(".")[:2]
+        end = container.inspect().network_settings.networks["bridge"]
+        subnets.append(ip_interface(f"{end.ip_address}/{end.ip_prefix_len}").network)
+    assert not subnets[0].overlaps(subnets[1])
     second.kill(signal.SIGTERM)
     assert clients[0].containers.get("same-name").exec(["true"]).exit_code == 0
     for client in (clients[0], second.start()):
