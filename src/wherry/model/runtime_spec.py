@@ -13,6 +13,10 @@ import msgspec
 
 OCI_VERSION = "1.2.0"
 
+INIT_ANNOTATION = "org.wherry.init"
+"""``true``: the runtime keeps a process of its own as the container's first, which reaps and passes
+signals on."""
+
 Strings = tuple[str, ...]
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.runtime_spec import (
+    INIT_ANNOTATION,
     Hook,
     Hooks,
     IdMapping,
@@ -180,6 +181,7 @@ def plan_container(
             die_with_parent=die_with_parent,
             preserve_fds=preserve_fds,
             await_start=await_start,
+            own_init=spec.annotations.get(INIT_ANNOTATION) == "true",
         ),
     )
     return Plan(

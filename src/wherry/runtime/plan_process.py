@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator, Sequence
 
-from wherry.errors import InvalidArgument
+from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.runtime_spec import Capabilities, LinuxPersonality, Process, Scheduler
 from wherry.runtime.ops.base import Op
 from wherry.runtime.ops.kernel import (
@@ -78,20 +78,23 @@ def process_ops(
     die_with_parent: bool = True,
     preserve_fds: int = 0,
     await_start: bool = False,
+    own_init: bool = False,
 ) -> Iterator[Op]:
-    """From a process inside its root to the program."""
+    """From a process inside its root to the program; ``own_init`` keeps an init above it."""
     user = process.user
+    become = _become_user(process, needs_admin=bool(seccomp) and not process.no_new_privileges)
     if make_cwd and process.cwd != "/":
         yield MakeWorkingDirectory(process.cwd)
     yield SetStdio(user.uid)
     yield FindHome(process.env, user.uid)
     yield from _kernel_ops(process, personality)
     yield from _label_ops(process)
+    before, after = _init_ops(process, become) if own_init else ((), ())
+    yield from before
     yield CloseDescriptors(preserve_fds)
     yield ChangeDirectory(process.cwd, again=False)
     if process.no_new_privileges:
         yield NoNewPrivileges()
-    become = _become_user(process, needs_admin=bool(seccomp) and not process.no_new_privileges)
     yield become
     yield ChangeDirectory(process.cwd, again=True)
     yield FindProgram(process.args[0])
@@ -103,7 +106,20 @@ def process_ops(
         yield LoadSeccomp(*seccomp)
     if become.keep_admin:
         yield DropAdmin(become.effective, become.permitted, become.inheritable)
+    yield from after
     yield Execute(process.args)
+
+
+def _init_ops(process: Process, become: BecomeUser) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    if process.apparmor_profile or process.selinux_label:
+        raise NotSupported(
+            "an init of the container's own is not supported together with an AppArmor or SELinux "
+            "label: only an executed program would get the label"
+        )
+    from wherry.runtime.ops.init import NameInit, StayAsInit  # few containers have one
+
+    ambient = become.ambient if become.uid else None
+    return (NameInit(),), (StayAsInit(ambient, become.inheritable),)
 
 
 def _become_user(process: Process, *, needs_admin: bool) -> BecomeUser:

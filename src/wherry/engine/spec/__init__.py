@@ -1,6 +1,6 @@
 """From what a user asked for, over what the image says, to the OCI configuration."""
 
-from wherry.engine.spec.build import INIT_ANNOTATION, build_spec
+from wherry.engine.spec.build import build_spec
 from wherry.engine.spec.capabilities import bounding_set, process_capabilities
 from wherry.engine.spec.devices import ResolvedDevices, resolve_devices
 from wherry.engine.spec.facts import HostFacts, host_facts
@@ -11,6 +11,7 @@ from wherry.engine.spec.resources import limits_of
 from wherry.engine.spec.security import parse_options, seccomp_filter
 from wherry.engine.spec.supported import check_supported
 from wherry.engine.spec.users import ResolvedUser, resolve_user
+from wherry.model.runtime_spec import INIT_ANNOTATION
 
 __all__ = [
     "INIT_ANNOTATION",

@@ -16,10 +16,7 @@ from wherry.engine.spec.security import (
     seccomp_filter,
 )
 from wherry.engine.spec.sysctls import container_sysctls
-from wherry.model.runtime_spec import OCI_VERSION, Linux, Mount, Root, Spec
-
-INIT_ANNOTATION = "org.wherry.init"
-"""``true``: the runtime keeps a process of its own as PID 1, which reaps and passes signals on."""
+from wherry.model.runtime_spec import INIT_ANNOTATION, OCI_VERSION, Linux, Mount, Root, Spec
 
 
 def build_spec(inputs: SpecInputs) -> Spec:
