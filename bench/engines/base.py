@@ -55,7 +55,18 @@ class Engine:
         """Docker's command line, speaking to this engine."""
         return ["docker", "-H", f"unix://{self.socket}"]
 
+    @property
+    def run_directory(self) -> Path:
+        """What need not outlive a boot; a file system in memory, as ``/run`` is on most hosts."""
+        return self.directory / "run"
+
+    def _mount_run_directory(self) -> None:
+        if not os.path.ismount(self.run_directory):
+            self.run_directory.mkdir(parents=True, exist_ok=True)
+            run(("mount", "-t", "tmpfs", "tmpfs", str(self.run_directory)), dict(os.environ))
+
     def start(self) -> None:
+        self._mount_run_directory()
         config = self.directory / "docker-config"
         config.mkdir(parents=True, exist_ok=True)
         (config / "config.json").write_text("{}")  # podman insists on it
@@ -76,6 +87,9 @@ class Engine:
             stop(self.process)
             self.process = None
         self.clean()
+        if os.path.ismount(self.run_directory):
+            # Lazily: what podman leaves mounted below it ends with the corner.
+            run(("umount", "-l", str(self.run_directory)), dict(os.environ))
 
     def api(self) -> Api:
         return Api(str(self.socket))

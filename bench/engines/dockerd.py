@@ -23,7 +23,7 @@ class Dockerd(Engine):
             "dockerd",
             f"--host=unix://{self.socket}",
             f"--data-root={self.directory}/data",
-            f"--exec-root={self.directory}/run",
+            f"--exec-root={self.run_directory}",
             f"--pidfile={self.directory}/pid",
             f"--config-file={self._config()}",
         ]

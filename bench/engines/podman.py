@@ -42,6 +42,6 @@ class Podman(Engine):
         return [
             "podman",
             f"--root={self.directory}/data",
-            f"--runroot={self.directory}/run",
+            f"--runroot={self.run_directory}",
             "--storage-driver=overlay",
         ]

@@ -27,7 +27,7 @@ class Wherry(Engine):
             "wherry.daemon",
             f"--host=unix://{self.socket}",
             f"--data-root={self.directory}/data",
-            f"--exec-root={self.directory}/run",
+            f"--exec-root={self.run_directory}",
             f"--pidfile={self.directory}/pid",
         ]
 
