@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -28,6 +28,10 @@ from wherry.model.container import EndpointSettings
 from wherry.network.api import Endpoint, Network, NetworkRequest, Networks, Sandbox
 
 _PRUNE_FILTERS = ("label", "label!", "until")
+
+
+class _Ended(Conflict):
+    """A container whose process is gone already."""
 
 
 class Attachments:
@@ -102,8 +106,7 @@ class Attachments:
             self._table.save(entry, wanted)
 
     def _connect_running(self, record: Container, network: Network) -> Container:
-        sandbox = self._networks.open_sandbox(record.state.pid)
-        try:
+        with self._inside(record) as sandbox:
             endpoint = self._networking.attach(record, network.name, sandbox)
             try:
                 now = _with_endpoints(record, {**record.endpoints, network.name: endpoint})
@@ -111,8 +114,6 @@ class Attachments:
             except BaseException:
                 self._networking.detach(endpoint)
                 raise
-        finally:
-            sandbox.close()
         self._files.attached(now, endpoint)
         return now
 
@@ -143,11 +144,8 @@ class Attachments:
     ) -> Container:
         rest = {n: e for n, e in record.endpoints.items() if n != endpoint.network_name}
         now = _with_endpoints(wanted, rest)
-        sandbox = self._networks.open_sandbox(record.state.pid)
-        try:
+        with suppress(_Ended), self._inside(record) as sandbox:
             self._settle(record, now, sandbox)
-        finally:
-            sandbox.close()
         self._networking.detach(endpoint)
         self._files.detached(now, endpoint)
         return now
@@ -170,11 +168,8 @@ class Attachments:
         with suppress(NotFound):
             others = self._table.find(target).record.endpoints.values()
             self._files.unlinked(record, [one.ipv4 for one in others])
-        sandbox = self._networks.open_sandbox(record.state.pid)
-        try:
+        with suppress(_Ended), self._inside(record) as sandbox:
             self._names.tell(record, record.endpoints.values(), sandbox)
-        finally:
-            sandbox.close()
 
     def _disconnect_stranger(self, network: Network, container: str) -> None:
         """An endpoint of which no container is known any more."""
@@ -183,6 +178,18 @@ class Attachments:
                 self._networking.detach(endpoint)
                 return
         raise NotFound(f"No such container: {container}")
+
+    @contextmanager
+    def _inside(self, record: Container) -> Iterator[Sandbox]:
+        """The namespace of a container that runs; _Ended if its end is about to be recorded."""
+        try:
+            sandbox = self._networks.open_sandbox(record.state.pid)
+        except NotFound:
+            raise _Ended(f"container {record.id} is not running: it has just ended") from None
+        try:
+            yield sandbox
+        finally:
+            sandbox.close()
 
     def _settle(self, before: Container, now: Container, sandbox: Sandbox) -> None:
         """Default route, published ports and names, as the endpoints now are."""
