@@ -191,23 +191,25 @@ class Resolver(Protocol):
         ...
 
     def announce(self, member: Member) -> None:
-        """Somebody is on a network, or is called otherwise than before."""
+        """Somebody is on a network, or is called otherwise than before. InvalidArgument for too
+        many names, InternalError without a resolver."""
         ...
 
     def withdraw(self, network_id: str, container_id: str) -> None:
-        """Idempotent."""
+        """Idempotent; never fails."""
         ...
 
     def serve(self, view: View, sandbox: Sandbox) -> None:
-        """Answer a container at 127.0.0.11 from now on, or change what it sees."""
+        """Answer a container at 127.0.0.11 from now on, or change what it sees. InvalidArgument
+        for too many links, InternalError if there can be no resolver."""
         ...
 
     def follow(self, container_id: str, pid: int) -> None:
-        """The process of a container that is served. Idempotent."""
+        """The process of a container that is served. Idempotent; never fails."""
         ...
 
     def forget(self, container_id: str) -> None:
-        """Answer a container no more. Idempotent."""
+        """Answer a container no more. Idempotent; never fails."""
         ...
 
     def close(self) -> None:

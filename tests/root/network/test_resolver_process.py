@@ -15,9 +15,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.patience import patience
 
+from wherry.errors import InvalidArgument
 from wherry.network.resolver import message as dns
 from wherry.network.resolver.client import ResolverClient
 from wherry.network.resolver.protocol import Member, View
@@ -339,6 +341,30 @@ def test_it_is_started_again_when_it_was_killed(bench: Bench) -> None:
     bench.clients[0].announce(NAMES)  # returns when a new one knows everything
     assert inside.ask(query("web"))[-4:] == socket.inet_aton("10.9.0.2")
     assert resolver() != pid
+
+
+def test_too_many_names_harm_nobody_else(bench: Bench) -> None:
+    inside = served(bench)
+    names = tuple(f"{number:0>60}" for number in range(3000))
+    with pytest.raises(InvalidArgument, match="too many names"):
+        bench.clients[0].announce(msgspec.structs.replace(NAMES, container_id="2", names=names))
+    os.kill(resolver(), signal.SIGKILL)
+    bench.clients[0].announce(NAMES)
+    assert inside.ask(query("web"))[-4:] == socket.inet_aton("10.9.0.2")
+
+
+def test_the_end_of_a_container_never_fails(bench: Bench) -> None:
+    inside = served(bench)
+    os.kill(resolver(), signal.SIGKILL)
+    client = bench.clients[0]
+    client.follow("1", inside.process.pid)
+    assert inside.ask(query("web"))[-4:] == socket.inet_aton("10.9.0.2")
+    ended = os.pidfd_open(resolver())
+    os.kill(resolver(), signal.SIGKILL)
+    client.withdraw("n", "1")
+    client.forget("1")
+    client.forget("1")
+    _wait_for(ended)
 
 
 def _wait_for(pidfd: int) -> None:

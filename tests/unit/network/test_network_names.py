@@ -6,7 +6,13 @@ import pytest
 
 from wherry.errors import InvalidArgument
 from wherry.network import names
-from wherry.network.names import ResolverSettings
+from wherry.network.names import (
+    ResolverSettings,
+    checked_servers,
+    embedded_resolv_conf,
+    with_hosts,
+    without_hosts,
+)
 
 HOST = """\
 # made by something
@@ -105,3 +111,26 @@ def test_nameservers_as_ranges() -> None:
         "2001:db8::53/128",
         "fe80::1/128",
     ]
+
+
+def test_the_embedded_resolver_is_asked_for_every_name_as_it_is() -> None:
+    host = "nameserver 10.0.0.1\nsearch a.example b.example\noptions edns0\n"
+    assert embedded_resolv_conf(host) == (
+        "nameserver 127.0.0.11\nsearch a.example b.example\noptions edns0 ndots:0\n"
+    )
+    asked = ResolverSettings(("10.9.9.9",), (".",), ("ndots:3",))
+    assert embedded_resolv_conf(host, asked) == "nameserver 127.0.0.11\noptions ndots:3\n"
+
+
+def test_lines_of_hosts_come_and_go_and_all_else_stays() -> None:
+    text = "127.0.0.1\tlocalhost\n# mine\n\n10.0.0.22 other\n10.0.0.2\tweb"
+    more = with_hosts(text, [("fd00::2", "web")])
+    assert more == text + "\nfd00::2\tweb\n"
+    rest = without_hosts(more, ("10.0.0.2", "", "fd00::2"))
+    assert rest == "127.0.0.1\tlocalhost\n# mine\n\n10.0.0.22 other\n"
+
+
+def test_servers_are_addresses() -> None:
+    assert checked_servers(["10.0.0.1", "FD00::1"]) == ("10.0.0.1", "fd00::1")
+    with pytest.raises(InvalidArgument, match="invalid DNS server"):
+        checked_servers(["ns.example"])

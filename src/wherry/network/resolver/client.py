@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from wherry.errors import InternalError, WherryError
+from wherry.errors import InternalError, InvalidArgument, WherryError
 from wherry.network.api import Sandbox
 from wherry.network.resolver import protocol
 from wherry.network.resolver.protocol import Member, View
@@ -70,23 +70,26 @@ class ResolverClient:
             self._members = {(one.network_id, one.container_id): one for one in members}
             self._connection = self._connected()
             if self._served or self._connection:
-                self._tell_all()
+                self._restart()
 
     def announce(self, member: Member) -> None:
-        """Somebody is on a network, or is called otherwise than before."""
+        """See :class:`wherry.network.api.Resolver`."""
+        request = protocol.Announce(member)
+        _check_size(request)
         with self._lock:
             self._members[member.network_id, member.container_id] = member
             if self._connection:
-                self._say(protocol.Announce(member))
+                self._retrying(lambda: self._exchange(request))
 
     def withdraw(self, network_id: str, container_id: str) -> None:
         """Idempotent."""
         with self._lock:
-            if self._members.pop((network_id, container_id), None) and self._connection:
-                self._say(protocol.Withdraw(network_id, container_id))
+            if self._members.pop((network_id, container_id), None):
+                self._mention(protocol.Withdraw(network_id, container_id))
 
     def serve(self, view: View, sandbox: Sandbox) -> None:
-        """Answer a container at 127.0.0.11 from now on, or change what it sees. InternalError."""
+        """See :class:`wherry.network.api.Resolver`."""
+        _check_size(protocol.Serve(view))
         with self._lock:
             known = self._served.get(view.container_id, _Served(view))
             self._served[view.container_id] = replace(known, view=view)
@@ -101,19 +104,23 @@ class ResolverClient:
                 raise
 
     def follow(self, container_id: str, pid: int) -> None:
-        """The container's process, by which its namespace is found again. Idempotent."""
+        """See :class:`wherry.network.api.Resolver`; by it the namespace is found again."""
         with self._lock:
             served = self._served.get(container_id)
             if served is None:
                 return
             self._served[container_id] = replace(served, pid=pid)
-            self._retrying(lambda: self._follow_or_renew(container_id, pid))
+            try:
+                self._follow_or_renew(container_id, pid)
+            except OSError:
+                self._drop_connection()
+                self._restart()
 
     def forget(self, container_id: str) -> None:
         """Answer a container no more. Idempotent."""
         with self._lock:
-            if self._served.pop(container_id, None) and self._connection:
-                self._say(protocol.Forget(container_id))
+            if self._served.pop(container_id, None):
+                self._mention(protocol.Forget(container_id))
 
     def purge(self) -> None:
         """Answer nobody any more; the process ends."""
@@ -188,8 +195,17 @@ class ResolverClient:
         finally:
             os.close(pidfd)
 
-    def _say(self, request: protocol.Request) -> None:
-        self._retrying(lambda: self._exchange(request))
+    def _mention(self, request: protocol.Request) -> None:
+        """Say what must not fail: it is about something that is over. A new resolver, if this one
+        has ended, does not know of it."""
+        if self._connection is None:
+            return
+        try:
+            self._exchange(request)
+        except OSError:
+            self._drop_connection()
+            if self._served:
+                self._restart()
 
     def _retrying(self, action: Callable[[], object]) -> None:
         """Do it; if the resolver has ended, with a new one, which is told everything before."""
@@ -209,10 +225,7 @@ class ResolverClient:
         """OSError if the resolver has ended."""
         if self._connection is None:
             raise ConnectionResetError("there is no resolver")
-        data = protocol.encode(request)
-        if len(data) > protocol.PACKET_LIMIT:
-            raise InternalError("a container has too many names for the embedded resolver")
-        socket.send_fds(self._connection, [data], list(descriptors))
+        socket.send_fds(self._connection, [protocol.encode(request)], list(descriptors))
         answer = self._connection.recv(protocol.PACKET_LIMIT)
         if not answer:
             raise ConnectionResetError("the resolver has ended")
@@ -291,10 +304,16 @@ class ResolverClient:
                 self._restart()
 
     def _restart(self) -> None:
+        """Where a resolver that cannot be had must not stop anything else."""
         try:
             self._tell_all()
         except (OSError, WherryError) as error:
             _LOG.error("containers' names are not answered: %s", error)
+
+
+def _check_size(request: protocol.Request) -> None:
+    if len(protocol.encode(request)) > protocol.PACKET_LIMIT:
+        raise InvalidArgument("a container has too many names: its aliases and links are too long")
 
 
 def _bury(process: subprocess.Popen[bytes]) -> None:
