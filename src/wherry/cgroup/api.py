@@ -75,6 +75,10 @@ class Cgroup(Protocol):
 
     def thaw(self) -> None: ...
 
+    def frozen(self) -> bool:
+        """Whether it was frozen and has not been thawed; False on a host that cannot freeze."""
+        ...
+
     def pids(self) -> tuple[int, ...]:
         """All processes of the group and of those below it."""
         ...

@@ -113,6 +113,12 @@ class LegacyCgroup:
     def thaw(self) -> None:
         files.write(self._freezer().fd, f"{self._path}/freezer.state", "THAWED")
 
+    def frozen(self) -> bool:
+        tree = self._host.by_controller.get("freezer")
+        if tree is None:
+            return False
+        return files.read(tree.fd, f"{self._path}/freezer.state").strip() != "THAWED"
+
     def _freezer(self) -> Tree:
         tree = self._host.by_controller.get("freezer")
         if tree is None:

@@ -112,6 +112,9 @@ class UnifiedCgroup:
     def thaw(self) -> None:
         files.write(self._tree.fd, f"{self._path}/cgroup.freeze", "0")
 
+    def frozen(self) -> bool:
+        return files.read(self._tree.fd, f"{self._path}/cgroup.freeze").strip() == "1"
+
     def _wait_for_event(self, key: str, value: int, timeout_s: float) -> bool:
         """Wait until a line of ``cgroup.events`` has a value; its changes wake a poll."""
         fd = os.open(f"{self._path}/cgroup.events", os.O_RDONLY, dir_fd=self._tree.fd)

@@ -362,7 +362,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     oci_version: str
     id: str
-    status: Literal["creating", "created", "running", "stopped"]
+    status: Literal["creating", "created", "running", "paused", "stopped"]
     pid: int
     bundle: str
     annotations: dict[str, str] = {}

@@ -11,35 +11,45 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from wherry.errors import InvalidArgument, WherryError
-from wherry.model.runtime_spec import OCI_VERSION, Process, User
+from wherry.errors import InvalidArgument, NotSupported, WherryError
+from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.oci import Container, containers, send_console
 from wherry.runtime.oci_default import default_spec, features, pretty
+from wherry.runtime.oci_options import parser
 from wherry.runtime.ops.base import reason
 from wherry.runtime.protect import protect_this_process
 from wherry.runtime.spawn import Child
 from wherry.runtime.terminal import proxy
 
-ROOT = "/run/wherry-runtime"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program's entry; returns its exit status."""
-    options = _parser().parse_args(argv)
-    if options.run in (_create, _run, _exec):
+    options = parser().parse_args(argv)
+    if options.command in ("create", "run", "exec"):
         protect_this_process()
     try:
-        status: int = options.run(options) or 0
-        return status
+        _check(options)
+        return _COMMANDS.get(options.command, _running)(options) or 0
     except (WherryError, OSError) as error:
         text = reason(error) if isinstance(error, OSError) else str(error)
         _log(options, text)
         return 1
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.systemd_cgroup:
+        raise NotSupported(
+            "--systemd-cgroup is not supported: control groups are made without systemd; have the "
+            "caller use cgroupfs"
+        )
+    if getattr(options, "no_pivot", False):
+        raise NotSupported(
+            "--no-pivot is not supported: a root that is only moved to can be left again"
+        )
 
 
 def _log(options: argparse.Namespace, text: str) -> None:
@@ -65,12 +75,20 @@ def _container(options: argparse.Namespace) -> Container:
 
 def _create(options: argparse.Namespace) -> None:
     container = _container(options)
-    child = container.create(options.bundle, preserve_fds=options.preserve_fds)
+    child = _set_up(options, container)
     try:
         _hand_out(options, child)
     except BaseException:
         container.delete(force=True)
         raise
+
+
+def _set_up(options: argparse.Namespace, container: Container) -> Child:
+    return container.create(
+        options.bundle,
+        preserve_fds=options.preserve_fds,
+        new_keyring=not options.no_new_keyring,
+    )
 
 
 def _hand_out(options: argparse.Namespace, child: Child) -> None:
@@ -96,7 +114,7 @@ def _start(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     container = _container(options)
-    child = container.create(options.bundle, preserve_fds=options.preserve_fds)
+    child = _set_up(options, container)
     try:
         if options.detach or options.console_socket:
             _hand_out(options, child)
@@ -111,7 +129,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         return _attend(child)
     finally:
-        container.delete(force=True)
+        if not options.keep:
+            container.delete(force=True)
 
 
 def _attend(child: Child) -> int:
@@ -135,7 +154,11 @@ def _forward(child: Child, number: int) -> None:
 
 def _exec(options: argparse.Namespace) -> int:
     container = _container(options)
-    child = container.exec(_process(options, container), preserve_fds=options.preserve_fds)
+    child = container.exec(
+        _process(options, container),
+        preserve_fds=options.preserve_fds,
+        ignore_paused=options.ignore_paused,
+    )
     if options.detach or options.console_socket:
         _hand_out(options, child)
     else:
@@ -157,10 +180,30 @@ def _process(options: argparse.Namespace, container: Container) -> Process:
     changes: dict[str, object] = {"args": tuple(options.args), "terminal": options.tty}
     if options.cwd:
         changes["cwd"] = options.cwd
-    if options.user:
-        changes["user"] = _user(options.user)
+    user = _user(options.user) if options.user else own.user
+    groups = (*user.additional_gids, *options.additional_gids)
+    changes["user"] = msgspec.structs.replace(user, additional_gids=groups)
     changes["env"] = (*own.env, *options.env)
+    if options.no_new_privs:
+        changes["no_new_privileges"] = True
+    if options.apparmor:
+        changes["apparmor_profile"] = options.apparmor
+    if options.process_label:
+        changes["selinux_label"] = options.process_label
+    if options.cap:
+        changes["capabilities"] = _with(own.capabilities or Capabilities(), options.cap)
     return msgspec.structs.replace(own, **changes)
+
+
+def _with(capabilities: Capabilities, names: Sequence[str]) -> Capabilities:
+    """Capabilities and some more, but no inheritable ones (CVE-2022-24769)."""
+    more = [name.upper() for name in names]
+    return msgspec.structs.replace(
+        capabilities,
+        bounding=tuple(dict.fromkeys((*capabilities.bounding, *more))),
+        effective=tuple(dict.fromkeys((*capabilities.effective, *more))),
+        permitted=tuple(dict.fromkeys((*capabilities.permitted, *more))),
+    )
 
 
 def _user(text: str) -> User:
@@ -223,66 +266,22 @@ def _features(_: argparse.Namespace) -> None:
     sys.stdout.write(pretty(features()) + "\n")
 
 
-# --- the command line ---
+def _running(options: argparse.Namespace) -> None:
+    """Commands that are seldom or never called around a start are imported with their first use."""
+    from wherry.runtime.oci_running import COMMANDS
+
+    COMMANDS[options.command](options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("wherry-runtime", description="Run OCI containers.")
-    text = f"wherry-runtime version {version('wherry')}\nspec: {OCI_VERSION}"
-    parser.add_argument("-v", "--version", action="version", version=text)
-    parser.add_argument("--root", default=ROOT, help="where the state of containers is kept")
-    parser.add_argument("--log", default="", help="a file for errors")
-    parser.add_argument("--log-format", choices=["text", "json"], default="text")
-    parser.add_argument("--debug", action="store_true", help="accepted and without effect")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_creating(commands)
-    _add_others(commands)
-    return parser
-
-
-def _add_creating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    create = commands.add_parser("create", help="set up a container")
-    create.set_defaults(run=_create)
-    run = commands.add_parser("run", help="create, start, and wait for a container")
-    run.set_defaults(run=_run)
-    run.add_argument("-d", "--detach", action="store_true")
-    execute = commands.add_parser("exec", help="run a command in a container")
-    execute.set_defaults(run=_exec)
-    execute.add_argument("-d", "--detach", action="store_true")
-    execute.add_argument("-p", "--process", default="", help="a file with the process as JSON")
-    execute.add_argument("-t", "--tty", action="store_true")
-    execute.add_argument("--cwd", default="")
-    execute.add_argument("-e", "--env", action="append", default=[])
-    execute.add_argument("-u", "--user", default="")
-    for command in (create, run):
-        command.add_argument("-b", "--bundle", default=".")
-    for command in (create, run, execute):
-        command.add_argument("--pid-file", default="")
-        command.add_argument("--console-socket", default="")
-        command.add_argument("--preserve-fds", type=int, default=0)
-        command.add_argument("id")
-    execute.add_argument("args", nargs=argparse.REMAINDER)
-
-
-def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    start = commands.add_parser("start", help="execute the program of a created container")
-    start.set_defaults(run=_start)
-    state = commands.add_parser("state", help="print the state as JSON")
-    state.set_defaults(run=_state)
-    kill = commands.add_parser("kill", help="send a signal")
-    kill.set_defaults(run=_kill)
-    kill.add_argument("-a", "--all", action="store_true", help="to all processes")
-    delete = commands.add_parser("delete", help="remove a stopped container")
-    delete.set_defaults(run=_delete)
-    delete.add_argument("-f", "--force", action="store_true", help="kill it if it runs")
-    for command in (start, state, kill, delete):
-        command.add_argument("id")
-    kill.add_argument("signal", nargs="?", default="SIGTERM")
-    listing = commands.add_parser("list", help="list containers")
-    listing.set_defaults(run=_list)
-    listing.add_argument("-f", "--format", choices=["table", "json"], default="table")
-    listing.add_argument("-q", "--quiet", action="store_true")
-    spec = commands.add_parser("spec", help="write a config.json to begin with")
-    spec.set_defaults(run=_spec)
-    spec.add_argument("-b", "--bundle", default=".")
-    commands.add_parser("features", help="print what can be done").set_defaults(run=_features)
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "create": _create,
+    "start": _start,
+    "run": _run,
+    "exec": _exec,
+    "state": _state,
+    "kill": _kill,
+    "delete": _delete,
+    "list": _list,
+    "spec": _spec,
+    "features": _features,
+}

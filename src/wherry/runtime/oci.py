@@ -1,4 +1,4 @@
-"""Containers as the OCI runtime command line knows them: created, running, stopped.
+"""Containers as the OCI runtime command line knows them: created, running, paused, stopped.
 
 There is no monitor here: the caller (a shim) looks after the process, whose parent exits as soon
 as it is set up. Everything known of a container is in its directory below ``--root``:
@@ -20,7 +20,7 @@ import msgspec
 
 from wherry.cgroup.api import Cgroup
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
-from wherry.model.runtime_spec import OCI_VERSION, Process, Spec, State
+from wherry.model.runtime_spec import OCI_VERSION, LinuxResources, Process, Spec, State
 from wherry.runtime import state
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
@@ -31,7 +31,7 @@ from wherry.runtime.starter import read_spec
 FIFO = "start.fifo"
 _ID = re.compile(r"[A-Za-z0-9_+\-.]{1,1024}")
 
-Status = Literal["created", "running", "stopped"]
+Status = Literal["created", "running", "paused", "stopped"]
 
 
 class Container:
@@ -59,7 +59,10 @@ class Container:
         )
         if not alive:
             return "stopped"
-        return "created" if os.path.exists(os.path.join(self.directory, FIFO)) else "running"
+        if os.path.exists(os.path.join(self.directory, FIFO)):
+            return "created"
+        group = self._group()
+        return "paused" if group is not None and group.frozen() else "running"
 
     def state(self) -> State:
         """For ``state`` and for hooks (runtime.md, section "State")."""
@@ -77,7 +80,7 @@ class Container:
 
     # --- operations ---
 
-    def create(self, bundle: str, *, preserve_fds: int = 0) -> Child:
+    def create(self, bundle: str, *, preserve_fds: int = 0, new_keyring: bool = True) -> Child:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
         spec = read_spec(bundle)
@@ -92,6 +95,7 @@ class Container:
             die_with_parent=False,
             preserve_fds=preserve_fds,
             await_start=True,
+            new_keyring=new_keyring,
         )
         self._make_directory()
         try:
@@ -139,8 +143,9 @@ class Container:
 
     def start(self) -> None:
         """Let the program of a created container be executed."""
-        if self.status() != "created":
-            raise Conflict(f"container {self.id!r} is not in the state created")
+        status = self.status()
+        if status != "created":
+            raise Conflict(f"container {self.id!r} cannot be started: it is {status} already")
         fifo = os.path.join(self.directory, FIFO)
         fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.unlink(fifo)
@@ -154,8 +159,8 @@ class Container:
         """Send a signal to the first process, or to all of the container's group."""
         if everything:
             group = self._group()
-            for pid in group.pids() if group is not None else ():
-                _kill(pid, signum)
+            if group is not None:
+                _kill_all(group, signum)
             return
         record = self.record()
         if self.status() == "stopped":
@@ -166,11 +171,42 @@ class Container:
                 signal.pidfd_send_signal(pidfd, signum)
         finally:
             os.close(pidfd)
+        if signum == signal.SIGKILL:
+            self._let_die()
+
+    def _let_die(self) -> None:
+        """A frozen process of cgroup v1 does not even die."""
+        group = self._group()
+        if group is not None and group.frozen():
+            group.thaw()
+
+    def pause(self) -> None:
+        """Stop all processes where they are; Conflict unless it is running."""
+        self._must_be("running", "created").freeze()
+
+    def resume(self) -> None:
+        """Let the processes of a paused container go on."""
+        self._must_be("paused").thaw()
+
+    def update(self, resources: LinuxResources) -> None:
+        """Change limits of a container that has not stopped."""
+        self.live_group().update(resources)
+
+    def live_group(self) -> Cgroup:
+        """The group of a container that has not stopped."""
+        return self._must_be("created", "running", "paused")
+
+    def _must_be(self, *allowed: Status) -> Cgroup:
+        status = self.status()
+        group = self._group()
+        if status not in allowed or group is None:
+            raise Conflict(f"container {self.id!r} is {status}, not {' or '.join(allowed)}")
+        return group
 
     def delete(self, *, force: bool = False) -> None:
         """Remove what is left of a stopped container; ``force`` kills it first."""
         status = self.status()
-        if status == "running" and not force:
+        if status in ("running", "paused") and not force:
             raise Conflict(f"container {self.id!r} is not stopped; stop it or use --force")
         stopped = msgspec.structs.replace(self.state(), status="stopped", pid=0)
         if status != "stopped":
@@ -190,11 +226,16 @@ class Container:
         except NotFound:
             return None
 
-    def exec(self, process: Process, *, preserve_fds: int = 0) -> Child:
-        """Start one more process in a running container."""
+    def exec(
+        self, process: Process, *, preserve_fds: int = 0, ignore_paused: bool = False
+    ) -> Child:
+        """Start one more process in a running container; in a paused one it waits, if wanted."""
         record = self.record()
-        if self.status() == "stopped":
+        status = self.status()
+        if status == "stopped":
             raise Conflict(f"container {self.id!r} is not running")
+        if status == "paused" and not ignore_paused:
+            raise Conflict(f"container {self.id!r} is paused")
         host = find_host()
         plan = plan_exec(
             process,
@@ -236,11 +277,14 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def _kill(pid: int, signum: int) -> None:
-    try:
-        os.kill(pid, signum)
-    except ProcessLookupError:
-        pass
+def _kill_all(group: Cgroup, signum: int) -> None:
+    for pid in group.pids():
+        try:
+            os.kill(pid, signum)
+        except ProcessLookupError:
+            pass
+    if signum == signal.SIGKILL and group.frozen():
+        group.thaw()
 
 
 def containers(root: str) -> Iterator[Container]:

@@ -140,6 +140,7 @@ def plan_container(
     die_with_parent: bool = True,
     preserve_fds: int = 0,
     await_start: bool = False,
+    new_keyring: bool = True,
 ) -> Plan:
     """Decide how a container is set up.
 
@@ -170,7 +171,7 @@ def plan_container(
     )
     ops = (
         *_joining_ops(joined, netns, bool(made & ns.CLONE_NEWUSER)),
-        JoinKeyring(f"_ses.{container_id}"),
+        *((JoinKeyring(f"_ses.{container_id}"),) if new_keyring else ()),
         *_tree_ops(spec, linux, bundle, rootfs, made, join, hooks, state, console_size),
         *process_ops(
             spec.process,
