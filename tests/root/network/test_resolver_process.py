@@ -343,6 +343,16 @@ def test_it_is_started_again_when_it_was_killed(bench: Bench) -> None:
     assert resolver() != pid
 
 
+def test_it_may_do_nothing_but_answer(bench: Bench) -> None:
+    served(bench)
+    status = Path(f"/proc/{resolver()}/status").read_text()
+    found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert set(found["Uid"].split() + found["Gid"].split()) == {"65534"}
+    assert {found[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
+    assert found["Groups"].strip() == ""
+    assert found["NoNewPrivs"] == "1"
+
+
 def test_too_many_names_harm_nobody_else(bench: Bench) -> None:
     inside = served(bench)
     names = tuple(f"{number:0>60}" for number in range(3000))

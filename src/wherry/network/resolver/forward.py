@@ -93,8 +93,12 @@ class _Exchange:
     def _open(self, server: str) -> bool:
         kind = socket.SOCK_STREAM if self._stream else socket.SOCK_DGRAM
         try:
+            # Bytes: a text would bring the codec for international names along, 2 MB.
             found = socket.getaddrinfo(
-                server, _PORT, type=kind, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+                server.encode(),
+                _PORT,
+                type=kind,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )[0]
             self._socket = socket.socket(found[0], kind | socket.SOCK_NONBLOCK)
             # Connected, it takes packets from nobody else, and hears of closed ports.
