@@ -120,6 +120,8 @@ def test_networks() -> None:
     two = _body("--network", "name=a,alias=x,alias=y", "--network", "b", "i")
     assert two["NetworkingConfig"]["EndpointsConfig"] == {"a": {"Aliases": ["x", "y"]}, "b": {}}
     assert "NetworkingConfig" not in _body("--network", "own", "i")
+    first = _body("--network", "name=a,gw-priority=-3", "i")
+    assert first["NetworkingConfig"]["EndpointsConfig"] == {"a": {"GwPriority": -3}}
 
 
 def test_host_ca_is_an_annotation() -> None:
@@ -138,6 +140,7 @@ def test_restart() -> None:
     ("words", "complaint"),
     [
         (("-m", "lots"), "invalid size"),
+        (("--network", "name=a,gw-priority=high"), "invalid gw-priority"),
         (("--cpus", "x"), "number of CPUs"),
         (("--restart", "often"), "restart policy"),
         (("--restart", "always", "--rm"), "--restart and --rm"),
