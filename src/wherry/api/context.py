@@ -122,6 +122,7 @@ async def stream_job(
     *,
     trailer: Callable[[BaseException], bytes] | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
+    at_once: bool = False,
 ) -> Answer:
     """Run ``job`` in a thread and send what it puts into its channel.
 
@@ -129,9 +130,10 @@ async def stream_job(
 
     The answer begins with the first item, so that an error before it has a status of its own;
     after it ``trailer`` makes the last item of an error, or without one the answer breaks off.
+    ``at_once``: the answer begins before the job.
     """
     channel: Channel[bytes] = Channel()
-    stream: Stream | None = None
+    stream = context.stream(request, content_type, headers=headers) if at_once else None
     async with _running(context, job, channel) as task:
         async for items in channel.batches():
             stream = stream or context.stream(request, content_type, headers=headers)
@@ -173,13 +175,15 @@ def lines_job(
     context: Context,
     request: Request,
     job: Callable[[Callable[[dict[str, object]], None]], object],
+    *,
+    at_once: bool = False,
 ) -> Awaitable[Answer]:
     """:func:`stream_job` for work that reports JSON objects."""
 
     def run(channel: Channel[bytes]) -> object:
         return job(lambda value: channel.put(line(value)))
 
-    return stream_job(context, request, run, trailer=lambda e: line(error_line(e)))
+    return stream_job(context, request, run, trailer=lambda e: line(error_line(e)), at_once=at_once)
 
 
 __all__ = ["ClientGone", "Context", "Handler", "Route", "error_line", "line"]

@@ -52,7 +52,7 @@ async def relay_stream(
         inspect=DetachFilter(parse_keys(detach_keys)) if tty and stdin else None,
         settled=settled,
     )
-    await relay.run(request.wire, greeting(context, request, tty=not framed) + replay, engine)
+    await relay.run(request.wire, greeting(context, request, tty=not framed), engine, replay)
     return relay.detached
 
 

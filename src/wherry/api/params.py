@@ -95,12 +95,27 @@ async def json_body(request: Request, settings: ApiSettings, *, optional: bool =
 def shaped(value: Any, kind: type[T]) -> T:
     """A decoded body as a struct; InvalidArgument names the field that has the wrong type.
 
-    Nulls mean absent, as in Go. Unknown fields are ignored.
+    Nulls mean absent, as in Go, and the case of the outermost names does not matter. Unknown
+    fields are ignored.
     """
     try:
-        return msgspec.convert(without_nulls(value), kind)
+        return msgspec.convert(without_nulls(_renamed(value, kind)), kind)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"the request body is not as the API defines it: {error}") from None
+
+
+def _renamed(value: Any, kind: type[Any]) -> Any:
+    """Names as the struct has them where a client spells them with other capitals."""
+    if not isinstance(value, dict):
+        return value
+    names = {field.encode_name for field in msgspec.structs.fields(kind)}
+    if names.issuperset(value):
+        return value
+    lower = {name.lower(): name for name in names}
+    other = {k: lower.get(k.lower(), k) for k in value if k not in names}
+    return {
+        other.get(k, k): v for k, v in value.items() if other.get(k, k) not in value or k in names
+    }
 
 
 _KEEP_NULLS = frozenset({"PortBindings", "EndpointsConfig"})

@@ -36,8 +36,9 @@ def classic_text(event: Event) -> str | None:
             return f"Removing intermediate container {container[:12]}\n"
         case StepDone(image):
             return f" ---> {short(image)}\n"
-        case StepOutput(_, data):
-            return data.decode(errors="replace")
+        case StepOutput(stream, data):
+            text = data.decode(errors="replace")
+            return f"\x1b[91m{text}\x1b[0m" if stream == "stderr" else text
         case BuildWarning(text):
             return f"{text}\n"
         case BuildDone(image):

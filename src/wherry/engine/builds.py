@@ -182,6 +182,13 @@ class Builds:
         self._images = images
         self._events = events
 
+    def _has(self, name: str) -> bool:
+        try:
+            self._images.get(name)
+        except (NotFound, InvalidArgument):
+            return False
+        return True
+
     def cache(self) -> tuple[CacheUse, ...]:
         in_images = self._layers_of_images()
         return tuple(_cache_use(step, in_images) for step in self._builder().cached())
@@ -225,6 +232,9 @@ class Builds:
         request = msgspec.structs.replace(
             request, host_ca=host_ca, proxy_env={**proxies, **request.proxy_env}
         )
+        if request.cache_from and not any(map(self._has, request.cache_from)):
+            # Docker then takes nothing from its own cache either.
+            request = msgspec.structs.replace(request, no_cache=True)
         result = self._builder().build(request, context, progress, cancelled)
         for tag in result.tags:
             self._events.emit("image", "tag", result.image, {"name": tag})

@@ -87,7 +87,11 @@ class ImageMaker:
         if not pause or entry.record.state.status != "running":
             yield
             return
-        self.lifecycle.pause(entry)
+        try:
+            self.lifecycle.pause(entry)
+        except Conflict:
+            yield  # it has just ended, or somebody else paused it: as quiet as can be
+            return
         try:
             yield
         finally:

@@ -156,6 +156,7 @@ def _with_defaults(host: HostConfig, driver: str) -> HostConfig:
         host,
         network_mode=host.network_mode or "default",
         log_config=msgspec.structs.replace(host.log_config, type=driver),
+        runtime=host.runtime or "wherry",
         shm_size=host.shm_size or 64 * 1024 * 1024,
         ipc_mode=host.ipc_mode or "private",
         cgroupns_mode=host.cgroupns_mode or ("host" if host.privileged else "private"),

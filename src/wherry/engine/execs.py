@@ -71,7 +71,15 @@ class Execs:
         A stream's end arrives on another way than the exit does: who promises his client that the
         exit code is there after the output waits for this.
         """
-        return self._find(exec_id).exited
+        source = self._find(exec_id).exited
+        own: Future[int] = Future()  # who gives up waiting cancels nobody else's
+
+        def done(ended: Future[int]) -> None:
+            if own.set_running_or_notify_cancel():
+                own.set_result(ended.result())
+
+        source.add_done_callback(done)
+        return own
 
     def of_container(self, container_id: str) -> tuple[str, ...]:
         """Ids of the execs that run in a container."""

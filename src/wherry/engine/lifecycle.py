@@ -24,7 +24,7 @@ from wherry.engine.restart import Timers, next_delay, should_restart
 from wherry.engine.signals import parse_signal
 from wherry.engine.table import ContainerTable, Entry
 from wherry.engine.workers import Workers
-from wherry.errors import Conflict, NotModified, WherryError
+from wherry.errors import Conflict, NotFound, NotModified, WherryError
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExitStatus, Process
 
 _LOG = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Lifecycle:
         )
         self._table.save(entry, msgspec.structs.replace(record, state=state))
         # Without the sentence: who waits is who asked for the start, and has it already.
-        entry.waiters.exited(WaitResult(exit_code=code), restarting=False)
+        entry.waiters.exited(WaitResult(exit_code=code))
         if record.host.auto_remove:
             self._workers.submit(lambda: self.remove_after_exit(entry))
 
@@ -171,7 +171,7 @@ class Lifecycle:
         seconds = str(ran_ns // 10**9)
         self._events.container("die", ended, exitCode=str(status.code), execDuration=seconds)
         result = WaitResult(exit_code=status.code)
-        entry.waiters.exited(result, restarting=again)
+        entry.waiters.exited(result)
         if again:
             self._schedule_restart(entry, ran_ns)
         else:
@@ -261,7 +261,7 @@ class Lifecycle:
         entry.generation += 1
         state = msgspec.structs.replace(entry.record.state, status="exited")
         self._table.set_state(entry, state)
-        entry.waiters.exited(WaitResult(exit_code=state.exit_code), restarting=False)
+        entry.waiters.exited(WaitResult(exit_code=state.exit_code))
 
     def _thaw(self, entry: Entry) -> None:
         if entry.record.state.status == "paused":
@@ -277,8 +277,15 @@ class Lifecycle:
                 process.signal(number)
 
     def kill(self, entry: Entry, signal_name: str) -> None:
-        """Send one signal. Conflict if the container does not run."""
+        """Send one signal; after SIGKILL, wait until the end is recorded. Conflict if the container
+        does not run."""
         number = parse_signal(signal_name, signal.SIGKILL)
+        ended = self._send(entry, number)
+        if ended is not None and not _within(ended, _KILL_SECONDS):
+            raise Conflict(f"container {entry.record.name} did not end after SIGKILL")
+
+    def _send(self, entry: Entry, number: int) -> Future[WaitResult] | None:
+        """Send one signal; the end that follows SIGKILL."""
         with entry.lock:
             record = entry.record
             if record.state.status == "restarting" or entry.process is None:
@@ -287,10 +294,12 @@ class Lifecycle:
                 )
             if _ends_for_good(record, number):
                 self._table.save(entry, msgspec.structs.replace(record, stopped_by_user=True))
+            ended = entry.waiters.add("next-exit") if number == signal.SIGKILL else None
             entry.process.signal(number)
             if number == signal.SIGKILL:
                 self._thaw(entry)
             self._events.container("kill", entry.record, signal=str(number))
+            return ended
 
     def end_now(self, entry: Entry) -> None:
         """SIGKILL and wait, for a forced removal. Does nothing if the container does not run."""
@@ -308,7 +317,10 @@ class Lifecycle:
                 raise Conflict(f"Container {record.id} is already paused")
             if record.state.status != "running":
                 raise Conflict(f"Container {record.id} is not running")
-            self._cgroups.open(self._launcher.cgroup_path(record)).freeze()
+            try:
+                self._cgroups.open(self._launcher.cgroup_path(record)).freeze()
+            except (FileNotFoundError, NotFound):
+                raise Conflict(f"Container {record.id} is not running") from None
             self._table.set_state(entry, msgspec.structs.replace(record.state, status="paused"))
             self._events.container("pause", entry.record)
 

@@ -29,11 +29,10 @@ class Waiters:
             waiting.append(future)
         return future
 
-    def exited(self, result: WaitResult, *, restarting: bool) -> None:
-        """The process ended. Who waits for "not running" goes on waiting through a restart."""
-        self._complete(result, "next-exit")
-        if not restarting:
-            self._complete(result, "not-running")
+    def exited(self, result: WaitResult) -> None:
+        """The process ended. As with Docker that is enough for who waits for "not running", even
+        if the container is to be restarted."""
+        self._complete(result, "next-exit", "not-running")
 
     def removed(self, result: WaitResult) -> None:
         """The end of everything: those who wait for an exit get it as well."""

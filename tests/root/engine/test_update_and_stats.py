@@ -133,6 +133,27 @@ def test_an_exec_that_cannot_be_run_has_its_code(engine: Any) -> None:
     api.remove(container, force=True)
 
 
+def test_after_sigkill_the_end_is_recorded(engine: Any) -> None:
+    api = engine.engine.containers
+    container = engine.create("sleep", "600")
+    api.start(container)
+    api.kill(container, signal="SIGKILL")
+    assert (api.get(container).state.status, api.get(container).state.exit_code) == ("exited", 137)
+    api.remove(container)
+
+
+def test_one_who_gives_up_waiting_for_an_exec_disturbs_nobody(engine: Any) -> None:
+    api, execs = engine.engine.containers, engine.engine.execs
+    container = engine.create("sleep", "600")
+    api.start(container)
+    exec_id = execs.create(container, ExecOptions(cmd=("true",)))
+    impatient, patient = execs.exited(exec_id), execs.exited(exec_id)
+    assert impatient.cancel()
+    execs.start(exec_id, detach=True)
+    assert patient.result(30) == 0
+    api.remove(container, force=True)
+
+
 def test_attributes_of_a_log(engine: Any) -> None:
     api = engine.engine.containers
     options = {"labels": "team", "env-regex": "^V"}

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from wherry.api.frames import frame
@@ -117,14 +118,18 @@ def _follow(api: Any, wire: Any, query: str = "") -> socket.socket:
 
 
 def test_following_until_the_container_ends(api: Any, log: Log, engine: Any, wire: Any) -> None:
-    engine.containers.add(state=State(status="running"))
+    container = engine.containers.add(state=State(status="running"))
     log.write(b"before\n")
     sock = _follow(api, wire)
     assert _read(sock, 15) == frame("stdout", b"before\n")
+    engine.containers.waits[0].set_result(WaitResult(exit_code=1))  # it is restarted
+    api.running.until(lambda: len(engine.containers.waits) == 2)
     log.write(b"after\n")
     assert _read(sock, 14) == frame("stdout", b"after\n")
     log.write(b"last\n")
-    engine.containers.waits[0].set_result(WaitResult(exit_code=0))
+    ended = msgspec.structs.replace(container, state=State(status="exited"))
+    engine.containers.records[container.id] = ended
+    engine.containers.waits[1].set_result(WaitResult(exit_code=0))
     assert _read(sock, 13) == frame("stdout", b"last\n")
     assert wire.read_all(sock) == b"0\r\n\r\n"
 

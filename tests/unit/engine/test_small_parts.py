@@ -23,11 +23,9 @@ def test_waiters_get_what_they_wait_for() -> None:
         waiters.add("next-exit"),
         waiters.add("removed"),
     )
-    waiters.exited(WaitResult(exit_code=1), restarting=True)
+    waiters.exited(WaitResult(exit_code=1))
     assert next_exit.result(0).exit_code == 1
-    assert not stopped.done()
-    waiters.exited(WaitResult(exit_code=2), restarting=False)
-    assert stopped.result(0).exit_code == 2
+    assert stopped.result(0).exit_code == 1
     assert not removed.done()
     waiters.removed(WaitResult(exit_code=2))
     assert removed.result(0).exit_code == 2
@@ -37,7 +35,7 @@ def test_a_waiter_that_gave_up_is_left_alone() -> None:
     waiters = Waiters()
     future = waiters.add("next-exit")
     assert future.cancel()
-    waiters.exited(WaitResult(exit_code=0), restarting=False)
+    waiters.exited(WaitResult(exit_code=0))
     with pytest.raises(CancelledError):
         future.result(0)
 

@@ -191,14 +191,19 @@ class Relay:
         self.detached = False
 
     async def run(
-        self, wire: Wire, greeting: bytes, engine: Callable[[], Awaitable[socket.socket]]
+        self,
+        wire: Wire,
+        greeting: bytes,
+        engine: Callable[[], Awaitable[socket.socket]],
+        replay: bytes = b"",
     ) -> None:
         """Send ``greeting`` to the client, then ask for the engine's stream, which is owned from
-        then on, and relay until it or the client ends."""
+        then on, send ``replay``, and relay until the stream or the client ends."""
         try:
             rest = self._greet(wire, greeting)
             await self._connect(await engine())
             await _until_taken(wire.transport)
+            self._client.write(replay)
             if rest:
                 self.from_client(rest)
             self._client.hold(False)

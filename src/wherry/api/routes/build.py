@@ -116,11 +116,11 @@ def _size(request: Request, name: str) -> int:
 
 
 def _extra_hosts(request: Request) -> tuple[str, ...]:
-    """One JSON list, or as old clients send it, one text with commas."""
-    text = request.value("extrahosts")
-    if text.startswith("["):
+    """One JSON list, or as others send it, one text with commas, or a parameter for each."""
+    if request.value("extrahosts").startswith("["):
         return tuple(json_parameter(request, "extrahosts", list[str], []))
-    return tuple(host for host in text.split(",") if host)
+    texts = request.query.get("extrahosts", [])
+    return tuple(host for text in texts for host in text.split(",") if host)
 
 
 def _version(request: Request) -> str:

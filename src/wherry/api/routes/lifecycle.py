@@ -35,7 +35,7 @@ async def restart(context: Context, request: Request, ref: str) -> Reply:
 
 async def kill(context: Context, request: Request, ref: str) -> Reply:
     signal = request.value("signal") or "SIGKILL"
-    await context.quick(context.engine.containers.kill, ref, signal=signal)
+    await context.slow(context.engine.containers.kill, ref, signal=signal)
     return context.empty()
 
 

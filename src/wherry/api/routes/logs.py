@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import msgspec
 
@@ -14,8 +15,8 @@ from wherry.api.http.message import Answer, Request, Stream
 from wherry.api.logstream import LogEncoder, LogForm, batches, details_text
 from wherry.api.params import flag
 from wherry.engine.filters import as_time
-from wherry.engine.records import Container, WaitResult
-from wherry.errors import InvalidArgument
+from wherry.engine.records import Container
+from wherry.errors import InvalidArgument, NotFound
 from wherry.runtime.logs.reader import Follower, LogReader
 
 _NANO = 1_000_000_000
@@ -99,7 +100,7 @@ async def _followed(
     encoder: LogEncoder,
 ) -> Answer:
     """Until the container ends, or ``until`` is over; what it wrote last is still sent."""
-    ended = asyncio.wrap_future(context.engine.containers.wait(container.id))
+    ended = asyncio.ensure_future(_until_stopped(context, container.id))
     follower = await context.quick(
         reader.follow, since_ns=wanted.since, until_ns=wanted.until, tail=wanted.tail
     )
@@ -115,12 +116,19 @@ async def _followed(
     return stream
 
 
+async def _until_stopped(context: Context, ref: str) -> None:
+    """Restarts of the container go by; its removal is an end, too."""
+    with suppress(NotFound):
+        while context.engine.containers.get(ref).state.running:
+            await asyncio.wrap_future(context.engine.containers.wait(ref))
+
+
 async def _follow(
     context: Context,
     stream: Stream,
     follower: Follower,
     encoder: LogEncoder,
-    ended: asyncio.Future[WaitResult],
+    ended: asyncio.Future[None],
 ) -> None:
     loop = asyncio.get_running_loop()
     changed = asyncio.Event()

@@ -44,7 +44,8 @@ async def load(context: Context, request: Request, _: str) -> Answer:
 
     pump = asyncio.ensure_future(reader.pump(request.body))
     try:
-        return await lines_job(context, request, job)
+        # Clients look for what went wrong in the stream, whatever it was.
+        return await lines_job(context, request, job, at_once=True)
     finally:
         pump.cancel()
 
