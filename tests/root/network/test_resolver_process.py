@@ -334,6 +334,14 @@ def test_without_an_engine_it_ends_with_the_last_container(bench: Bench) -> None
     _wait_for(ended)
 
 
+def test_a_start_that_the_engine_did_not_finish_comes_to_nothing(bench: Bench) -> None:
+    client, inside = bench.client(), bench.inside()
+    client.serve(View(container_id="1", networks=("n",)), inside.sandbox)
+    ended = os.pidfd_open(resolver())
+    client.close()
+    _wait_for(ended)
+
+
 def test_it_is_started_again_when_it_was_killed(bench: Bench) -> None:
     inside = served(bench)
     pid = resolver()

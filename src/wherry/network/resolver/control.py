@@ -131,8 +131,10 @@ class Control:
             self._stay_or_end()
 
     def _drop_over(self) -> None:
-        """The engine itself says when a container's network is gone; this is for its absence."""
-        for container_id in list(self._over):
+        """The engine itself says when a container's network is gone; this is for its absence.
+        Containers whose process was never told of were being started: they come to nothing."""
+        starting = [one for one, found in self._containers.items() if not found.is_followed]
+        for container_id in (*self._over, *starting):
             self._forget(container_id)
 
     def _forget(self, container_id: str) -> None:

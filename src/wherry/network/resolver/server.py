@@ -45,6 +45,11 @@ class Container:
         names.loop.watch(udp, READ, self._on_packets)
         names.loop.watch(tcp, READ, self._on_connection)
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether its process is known, and there."""
+        return self._pidfd >= 0
+
     def follow(self, pidfd: int, ended: Callable[[], None]) -> None:
         """Call ``ended`` when a process has ended. Takes the descriptor over."""
         self._unfollow()
