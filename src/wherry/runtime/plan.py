@@ -40,6 +40,7 @@ from wherry.runtime.ops.kernel import (
 from wherry.runtime.ops.mounts import (
     FinishRoot,
     MakeMountsSlave,
+    MakePlacePrivate,
     MaskPath,
     MountRoot,
     PivotRoot,
@@ -327,7 +328,10 @@ def _tree_ops(
         yield SetNames(spec.hostname, spec.domainname)
     propagation = _root_propagation(linux.rootfs_propagation)
     yield MakeMountsSlave(propagation if propagation & _SHARING else _SLAVE)
-    yield MountRoot(os.path.join(bundle, spec.root.path), rootfs)
+    root = os.path.join(bundle, spec.root.path)
+    if propagation & _SHARING:
+        yield MakePlacePrivate(root)
+    yield MountRoot(root, rootfs)
     plain, cgroups = mount_ops(spec.mounts, bundle, bool(made & ns.CLONE_NEWCGROUP), not join)
     yield from plain
     yield from device_ops(spec, linux)

@@ -217,6 +217,20 @@ def test_a_container_does_not_start_while_its_files_are_read(engine: Any) -> Non
     api.remove(container)
 
 
+def test_a_shared_bind_shows_nothing_of_the_container_on_the_host(
+    engine: Any, tmp_path: Path
+) -> None:
+    """Of all its mounts only the bind itself is shared."""
+    host = HostConfig(network_mode="none", binds=(f"{tmp_path}:/shared:rshared",))
+    container = engine.create("sleep", "600", host=host)
+    before = Path("/proc/self/mountinfo").read_text()
+    engine.engine.containers.start(container)
+    put(engine, container, "/shared", arrived=b"x")
+    assert (tmp_path / "arrived").read_bytes() == b"x"
+    assert Path("/proc/self/mountinfo").read_text() == before
+    engine.engine.containers.remove(container, force=True)
+
+
 def test_no_mount_and_no_descriptor_stays(engine: Any, box: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     mounts = Path("/proc/self/mountinfo").read_text()

@@ -29,6 +29,31 @@ class MakeMountsSlave(Op, frozen=True):
         m.mount("", "/", "", self.flags)
 
 
+class MakePlacePrivate(Op, frozen=True):
+    """Cut off the one mount that a directory lies on. Where mounts are shared with the host the
+    container's root would be seen there, and pivot_root(2) would refuse it."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"keep what is mounted on {self.path} in the container"
+
+    def execute(self, setup: Setup) -> None:
+        place = os.path.realpath(self.path)
+        while not self._make_private(place):
+            place = os.path.dirname(place)
+
+    def _make_private(self, place: str) -> bool:
+        """False if no mount begins there."""
+        try:
+            m.mount("", place, "", m.MS_PRIVATE)
+        except OSError as error:
+            if error.errno != errno.EINVAL or place == "/":
+                raise
+            return False
+        return True
+
+
 class MountRoot(Op, frozen=True):
     """Mount the container's root on a directory of the bundle."""
 
