@@ -122,7 +122,7 @@ async def stream_job(
     *,
     trailer: Callable[[BaseException], bytes] | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
-    at_once: bool = False,
+    always_begin: bool = False,
 ) -> Answer:
     """Run ``job`` in a thread and send what it puts into its channel.
 
@@ -130,10 +130,10 @@ async def stream_job(
 
     The answer begins with the first item, so that an error before it has a status of its own;
     after it ``trailer`` makes the last item of an error, or without one the answer breaks off.
-    ``at_once``: the answer begins before the job.
+    ``always_begin``: an error before the first item is told in the stream as well.
     """
     channel: Channel[bytes] = Channel()
-    stream = context.stream(request, content_type, headers=headers) if at_once else None
+    stream: Stream | None = None
     async with _running(context, job, channel) as task:
         async for items in channel.batches():
             stream = stream or context.stream(request, content_type, headers=headers)
@@ -141,6 +141,8 @@ async def stream_job(
         error = task.exception()
     if error is None:
         return stream or context.stream(request, content_type, headers=headers)
+    if stream is None and always_begin and isinstance(error, WherryError):
+        stream = context.stream(request, content_type, headers=headers)
     if stream is None or trailer is None or not isinstance(error, Exception):
         raise error
     if not isinstance(error, WherryError):
@@ -176,14 +178,16 @@ def lines_job(
     request: Request,
     job: Callable[[Callable[[dict[str, object]], None]], object],
     *,
-    at_once: bool = False,
+    always_begin: bool = False,
 ) -> Awaitable[Answer]:
     """:func:`stream_job` for work that reports JSON objects."""
 
     def run(channel: Channel[bytes]) -> object:
         return job(lambda value: channel.put(line(value)))
 
-    return stream_job(context, request, run, trailer=lambda e: line(error_line(e)), at_once=at_once)
+    return stream_job(
+        context, request, run, trailer=lambda e: line(error_line(e)), always_begin=always_begin
+    )
 
 
 __all__ = ["ClientGone", "Context", "Handler", "Route", "error_line", "line"]

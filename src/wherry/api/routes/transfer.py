@@ -45,7 +45,7 @@ async def load(context: Context, request: Request, _: str) -> Answer:
     pump = asyncio.ensure_future(reader.pump(request.body))
     try:
         # Clients look for what went wrong in the stream, whatever it was.
-        return await lines_job(context, request, job, at_once=True)
+        return await lines_job(context, request, job, always_begin=True)
     finally:
         pump.cancel()
 
