@@ -20,7 +20,14 @@ import msgspec
 
 from wherry.cgroup.api import Cgroup
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
-from wherry.model.runtime_spec import OCI_VERSION, LinuxResources, Process, Spec, State
+from wherry.model.runtime_spec import (
+    OCI_VERSION,
+    LinuxDeviceCgroup,
+    LinuxResources,
+    Process,
+    Spec,
+    State,
+)
 from wherry.runtime import state
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
@@ -83,7 +90,7 @@ class Container:
     def create(self, bundle: str, *, preserve_fds: int = 0, new_keyring: bool = True) -> Child:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
-        spec = read_spec(bundle)
+        spec = with_default_devices(read_spec(bundle))
         host = find_host()
         plan = plan_container(
             spec,
@@ -259,6 +266,30 @@ class Container:
 
     def spec(self) -> Spec:
         return read_spec(self.record().bundle)
+
+
+# config-linux.md, "Default Devices", and terminals; making nodes is harmless.
+_ALWAYS_ALLOWED = (
+    LinuxDeviceCgroup(allow=True, type="c", access="m"),
+    LinuxDeviceCgroup(allow=True, type="b", access="m"),
+    *(
+        LinuxDeviceCgroup(allow=True, type="c", major=major, minor=minor, access="rwm")
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
+    ),
+)
+
+
+def with_default_devices(spec: Spec) -> Spec:
+    """Let the devices that every container gets be used, whatever its rules: engines that call a
+    runtime by its command line leave that to it."""
+    if spec.linux is None or spec.linux.resources is None or not spec.linux.resources.devices:
+        return spec
+    resources = msgspec.structs.replace(
+        spec.linux.resources, devices=(*spec.linux.resources.devices, *_ALWAYS_ALLOWED)
+    )
+    return msgspec.structs.replace(
+        spec, linux=msgspec.structs.replace(spec.linux, resources=resources)
+    )
 
 
 def _spec_if_there(bundle: str) -> Spec | None:
