@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -167,9 +168,13 @@ def test_on_failure_restarts_so_many_times(engine: Any) -> None:
     policy = RestartPolicy(name="on-failure", maximum_retry_count=2)
     host = HostConfig(network_mode=NO_NETWORK, restart_policy=policy)
     container = engine.create("sh", "-c", "echo run; exit 5", host=host)
+    codes: SimpleQueue[str] = SimpleQueue()
+    leave = engine.engine.events.subscribe(
+        lambda event: codes.put(event.attributes["exitCode"]) if event.action == "die" else None
+    )
     api.start(container)
-    while api.get(container).state.running:  # a wait ends with each run, as Docker's does
-        assert api.wait(container, "not-running").result(30).exit_code == 5
+    assert [codes.get(timeout=30) for _ in range(3)] == ["5", "5", "5"]
+    leave()
     record = api.get(container)
     assert record.restart_count == 2
     assert len(list(api.logs(container).read())) == 3
