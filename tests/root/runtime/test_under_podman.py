@@ -1,0 +1,77 @@
+"""podman with ``--runtime wherry-runtime``: create, start, exec, signals and removal by another
+engine (conmon calls the command line)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.patience import patience
+
+pytestmark = pytest.mark.root
+
+PROGRAM = Path(sys.executable).parent / "wherry-runtime"
+# This machine may allow fewer than podman asks for by default.
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
+IMAGE = "localhost/small"
+
+Podman = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def podman(
+    tmp_path: Path, layer: Path, run_id: str, need: Callable[[str], None]
+) -> Iterator[Podman]:
+    """podman on storage of its own, with one image."""
+    need("podman")
+    if not PROGRAM.exists():
+        pytest.skip("wherry-runtime is not installed beside the interpreter")
+    run_root = tempfile.mkdtemp(prefix=run_id)  # podman wants a path of at most 50 characters
+    places = ("--root", str(tmp_path / "root"), "--runroot", run_root)
+    options = ("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", str(PROGRAM))
+
+    def call(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["podman", *places, *options, *args],
+            check=check,
+            capture_output=True,
+            text=True,
+            timeout=patience(60.0),
+        )
+
+    archive = tmp_path / "layer.tar"
+    subprocess.run(["tar", "-C", str(layer), "-cf", str(archive), "."], check=True)
+    call("import", str(archive), IMAGE)
+    yield call
+    call("rm", "--all", "--force", "--time", "0")
+    call("rmi", "--all", "--force")
+    shutil.rmtree(run_root, ignore_errors=True)
+
+
+def test_run_gives_output_and_status(podman: Podman) -> None:
+    done = podman(
+        "run", "--rm", "--network", "none", *LIMITS, IMAGE, "sh", "-c",
+        "id -u; hostname; exit 3", check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.splitlines()[0] == "0"
+
+
+def test_a_container_in_the_background(podman: Podman) -> None:
+    name = podman(
+        "run", "--detach", "--network", "none", "--memory", "64m", *LIMITS, IMAGE, "sleep", "1000"
+    ).stdout.strip()
+    assert podman("exec", name, "cat", "/data/file").stdout == "from the image\n"
+    assert podman("exec", name, "sh", "-c", "exit 4", check=False).returncode == 4
+    podman("pause", name)
+    assert podman("inspect", "-f", "{{.State.Status}}", name).stdout.strip() == "paused"
+    podman("unpause", name)
+    podman("kill", name)
+    assert podman("wait", name).stdout.strip() == "137"
+    podman("rm", name)
+    assert podman("ps", "--all", "--quiet").stdout == ""
