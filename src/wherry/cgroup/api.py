@@ -116,3 +116,7 @@ class Cgroups(Protocol):
     def open(self, path: str) -> Cgroup:
         """An existing group; NotFound."""
         ...
+
+    def remove_if_empty(self, path: str) -> None:
+        """Remove a group in which and below which there is nothing; otherwise leave it alone."""
+        ...

@@ -51,6 +51,10 @@ class LegacyCgroups:
             raise NotFound(f"no control group {path}")
         return group
 
+    def remove_if_empty(self, path: str) -> None:
+        for tree in self._host.trees:
+            trees.remove_if_empty(tree, trees.relative(path))
+
 
 class UnifiedCgroups:
     """Version 2 alone."""
@@ -70,6 +74,9 @@ class UnifiedCgroups:
         if not trees.exists(self._tree, trees.relative(path)):
             raise NotFound(f"no control group {path}")
         return UnifiedCgroup(self._tree, path)
+
+    def remove_if_empty(self, path: str) -> None:
+        trees.remove_if_empty(self._tree, trees.relative(path))
 
 
 def _created(make: Callable[[], _Group], resources: LinuxResources) -> _Group:

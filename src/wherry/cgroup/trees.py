@@ -45,6 +45,15 @@ def relative(path: str) -> str:
     return path[1:]
 
 
+def remove_if_empty(tree: Tree, path: str) -> None:
+    """rmdir(2), which the kernel refuses for a group that has processes or groups in it."""
+    try:
+        os.rmdir(path, dir_fd=tree.fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
+            raise
+
+
 def apply(steps: Iterable[Step], find: dict[str, Tree], path: str) -> None:
     """Write all settings of a group; NotSupported names a controller that is missing."""
     for step in steps:

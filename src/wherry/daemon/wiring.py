@@ -123,6 +123,8 @@ def _open_host(settings: EngineSettings, undo: ExitStack) -> _Host:
 
 
 def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
+    if not settings.cgroup_parent:
+        undo.callback(host.cgroups.remove_if_empty, settings.cgroup_root)
     table = ContainerTable(host.db)
     table.load()
     events = Events()
