@@ -248,3 +248,21 @@ def test_refusals_are_clear(oci: Bundles, args: tuple[str, ...], text: str) -> N
     done = oci.call(*args, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert text in done.stderr
+
+
+def test_out_of_memory_is_an_event(oci: Bundles) -> None:
+    script = "until [ -e /data/go ]; do sleep 0.05; done; dd if=/dev/zero of=/dev/null bs=200M"
+
+    def limited(config: Config) -> None:
+        config["linux"]["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
+
+    name = oci.start("sh", "-c", f"{script}; sleep 1000", edit=limited)
+    command = (*oci.command(), "events", "--interval", "100ms", name)
+    with subprocess.Popen(command, stdout=-1, text=True) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["type"] == "stats"
+        (oci.directory / name / "rootfs/data/go").touch()
+        kinds = (json.loads(line)["type"] for line in watching.stdout)
+        assert "oom" in kinds
+        oci.call("kill", name, "KILL")
+        watching.kill()

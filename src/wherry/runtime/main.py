@@ -28,7 +28,8 @@ from wherry.runtime.terminal import proxy
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program's entry; returns its exit status."""
-    options = parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    options = parser(arguments).parse_args(arguments)
     if options.command in ("create", "run", "exec"):
         protect_this_process()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 
 from wherry.model.runtime_spec import OCI_VERSION
 
@@ -12,23 +12,30 @@ ROOT = "/run/wherry-runtime"
 _Commands = argparse._SubParsersAction  # no public name for the type
 
 
-def parser() -> argparse.ArgumentParser:
-    """``command`` of the result is the command's name; its options are named as they are."""
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(0, f"wherry-runtime version {version('wherry')}\nspec: {OCI_VERSION}\n")
+
+
+def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """``command`` of its result is the command's name; options are named as they are.
+
+    Only commands that occur in ``arguments`` are known to it, since making all takes some
+    milliseconds; all if none of them occurs.
+    """
     made = argparse.ArgumentParser("wherry-runtime", description="Run OCI containers.")
-    text = f"wherry-runtime version {version('wherry')}\nspec: {OCI_VERSION}"
-    made.add_argument("-v", "--version", action="version", version=text)
+    made.add_argument("-v", "--version", action=_Version, nargs=0)
     made.add_argument("--root", default=ROOT, help="where the state of containers is kept")
     made.add_argument("--log", default="", help="a file for errors")
     made.add_argument("--log-format", choices=["text", "json"], default="text")
     made.add_argument("--debug", action="store_true", help="accepted and without effect")
     made.add_argument("--systemd-cgroup", action="store_true", help="refused")
     commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    _add_creating(commands)
-    _add_exec(commands)
-    _add_ending(commands)
-    _add_watching(commands)
-    _add_update(commands)
-    _add_general(commands)
+    asked = [add for names, add in _GROUPS if not names.isdisjoint(arguments)]
+    for add in asked or [add for _, add in _GROUPS]:
+        add(commands)
     return made
 
 
@@ -123,3 +130,14 @@ def _add_general(commands: _Commands[argparse.ArgumentParser]) -> None:
         # Whatever options their callers give, the answer is about the command.
         refused = commands.add_parser(name, help="refused", prefix_chars="\0", add_help=False)
         refused.add_argument("ignored", nargs=argparse.REMAINDER)
+
+
+_Add = Callable[["_Commands[argparse.ArgumentParser]"], None]
+_GROUPS: tuple[tuple[frozenset[str], _Add], ...] = (
+    (frozenset({"create", "run"}), _add_creating),
+    (frozenset({"exec"}), _add_exec),
+    (frozenset({"start", "kill", "delete", "pause", "resume"}), _add_ending),
+    (frozenset({"state", "list", "ps", "events"}), _add_watching),
+    (frozenset({"update"}), _add_update),
+    (frozenset({"spec", "features", "checkpoint", "restore"}), _add_general),
+)
