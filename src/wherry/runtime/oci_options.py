@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 
 from wherry.model.runtime_spec import OCI_VERSION
@@ -16,7 +17,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        parser.exit(0, f"wherry-runtime version {version('wherry')}\nspec: {OCI_VERSION}\n")
+        sys.stdout.write(f"wherry-runtime version {version('wherry')}\nspec: {OCI_VERSION}\n")
+        parser.exit()
 
 
 def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
