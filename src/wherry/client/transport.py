@@ -338,7 +338,11 @@ class Connection:
         if not events & select.POLLIN:
             return False
         status = self._socket.recv(12, socket.MSG_PEEK)[9:10]
-        return status in (b"4", b"5", b"") or (not events & select.POLLOUT and status != b"1")
+        if status in (b"4", b"5", b""):
+            return True
+        # An answer that has begun refuses nothing: a load tells of its progress while it reads.
+        # Only a server that hangs up wants no more.
+        return not _poll(self._socket, select.POLLOUT, None) & select.POLLOUT
 
     def _read_head(self, method: str) -> Response:
         while True:
