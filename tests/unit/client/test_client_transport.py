@@ -126,6 +126,29 @@ def test_an_error_ends_an_upload_that_nobody_reads(peer: Peer) -> None:
         session.request("POST", "/build", body=upload())
 
 
+def test_an_answer_that_begins_early_does_not_end_an_upload(peer: Peer) -> None:
+    """A load answers before it has read the archive, which is larger than what a socket holds."""
+    begun = threading.Event()
+    size = 40 * CHUNK
+
+    def part(connection: socket.socket) -> None:
+        data = _head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        begun.set()
+        while not data.endswith(b"\r\n0\r\n\r\n"):
+            data += connection.recv(CHUNK)
+        connection.sendall(b'{"stream": "%d"}\n' % data.count(b"x"))
+
+    def body() -> Iterator[bytes]:
+        yield b"x" * CHUNK
+        assert begun.wait(10)
+        for _ in range(39):
+            yield b"x" * CHUNK
+
+    messages = list(peer(part).progress("POST", "/load", body=body()))
+    assert messages == [{"stream": str(size)}]
+
+
 def test_an_error_before_a_connection_is_closed(peer: Peer) -> None:
     def part(connection: socket.socket) -> None:
         _head(connection)
