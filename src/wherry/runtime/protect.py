@@ -32,10 +32,15 @@ def protected_interpreter() -> int | None:
 
 
 def protect_this_process() -> None:
-    """Execute this program again from such a mount, once, and hide it from ptrace(2)."""
+    """Execute this program again from such a mount, once, and hide it from ptrace(2).
+
+    Of the caller's environment only what the interpreter needs is kept: a container that may trace
+    every process could read it.
+    """
     prctl(PR_SET_DUMPABLE, 0)
     if os.environ.pop(_MARK, ""):
         return
     fd = protected_interpreter()
     if fd is not None:
-        os.execve(f"/proc/self/fd/{fd}", sys.orig_argv, {**os.environ, _MARK: "1"})
+        kept = {k: v for k, v in os.environ.items() if k == "PATH" or k.startswith("PYTHON")}
+        os.execve(f"/proc/self/fd/{fd}", sys.orig_argv, {**kept, _MARK: "1"})

@@ -125,3 +125,8 @@ def test_the_environment_of_the_caller_does_not_come_in(
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_HOST", "1")
     assert oci.lines("env") == ["PATH=/bin", "HOME=/root"]
+    attacker = oci.start("sleep", "1000", edit=capable(*TRACER))
+    pid = inner_pid(oci, joining(oci, attacker))
+    found = oci.call("exec", attacker, "cat", f"/proc/{pid}/environ").stdout
+    assert "PATH=" in found
+    assert "SECRET_OF_THE_HOST" not in found
