@@ -112,11 +112,11 @@ def exchanging(one: Path, other: Path) -> Iterator[None]:
 
 def test_cve_2021_30465_a_target_that_is_exchanged_meanwhile(box: Box, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
-    (outside / "here").mkdir(parents=True)
+    outside.mkdir()
     volume = tmp_path / "volume"
     (volume / "a/here").mkdir(parents=True)
     (volume / "b").symlink_to(outside)
-    # The container sees the volume at the same path as the host, so that the link leads somewhere.
+    # While "a" is the link, what lacks below it would be made outside, and mounted on.
     mounts = (*MOUNTS, bind(volume, "/vol"), bind(box.layer / "etc", "/vol/a/here"))
     before = host_mounts()
     with exchanging(volume / "a", volume / "b"):
@@ -126,8 +126,7 @@ def test_cve_2021_30465_a_target_that_is_exchanged_meanwhile(box: Box, tmp_path:
             except WherryError:
                 continue  # the names were exchanged between two steps
     assert host_mounts() == before
-    assert os.listdir(outside) == ["here"]
-    assert os.listdir(outside / "here") == []
+    assert os.listdir(outside) == []
 
 
 def test_cve_2023_27561_proc_is_a_link(box: Box, hostile: Path) -> None:
