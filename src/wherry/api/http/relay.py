@@ -22,7 +22,7 @@ from wherry.api.http.message import Wire
 
 _BUFFER = 128 * 1024  # bytes in each direction
 _SETTLE = 3.0  # seconds for ``settled``
-_TAKEN_TRIES = 200
+_TAKEN_TRIES = 4000  # two seconds: a client that is slower delays nobody but itself
 _TAKEN_PAUSE = 0.0005  # seconds
 _LINGER = 10.0  # seconds for a client to close after the engine's end
 
