@@ -41,6 +41,7 @@ from wherry.engine.system import System
 from wherry.engine.table import ContainerTable
 from wherry.engine.trees import ContainerTrees
 from wherry.engine.workers import Workers
+from wherry.fs.spread import spread_directories
 from wherry.network.bridge import BridgeNetworks
 from wherry.network.config import NetworkDefaults
 from wherry.network.resolver.client import ResolverClient
@@ -85,8 +86,17 @@ def open_engine(settings: EngineSettings) -> Engine:
             os.makedirs(directory, mode=0o711, exist_ok=True)
         os.makedirs(settings.container_dir(""), mode=0o710, exist_ok=True)
         check_overlay(settings.data_root)
+        _spread(settings)
         host = _open_host(settings, undo)
         return _assemble(settings, host, undo)
+
+
+def _spread(settings: EngineSettings) -> None:
+    """Containers' directories come and go: each on its own part of the disk."""
+    snapshots = os.path.join(settings.data_root, "snapshots")
+    for directory in (snapshots, settings.container_dir(""), settings.runtime_dir("")):
+        os.makedirs(directory, mode=0o711, exist_ok=True)
+        spread_directories(directory)
 
 
 def _open_host(settings: EngineSettings, undo: ExitStack) -> _Host:

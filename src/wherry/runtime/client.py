@@ -196,6 +196,15 @@ class MonitoredProcess:
             callback(self._status)
 
 
+def _started(answer: msg.ToEngine) -> msg.Started:
+    """A monitor's first word; raises what it says went wrong."""
+    if isinstance(answer, msg.Failed):
+        raise msg.to_error(answer.kind, answer.message)
+    if not isinstance(answer, msg.Started):
+        raise InternalError("the monitor's first word was not understood")
+    return answer
+
+
 class LauncherRuntime:
     """Starts containers through a launcher; see :class:`wherry.runtime.api.Runtime`.
 
@@ -232,23 +241,32 @@ class LauncherRuntime:
     def _launch(
         self, message: msg.ToLauncher, state_dir: str, fds: Sequence[int]
     ) -> MonitoredProcess:
+        asked = self._ask(message, fds)
+        if asked is None and self._launcher.poll() is not None:
+            # The launcher was killed with the request in its queue: its successor gets it.
+            asked = self._ask(message, fds)
+        if asked is None:
+            raise InternalError("the launcher ended before the process was started")
+        return self._adopted(asked[0], state_dir, asked[1])
+
+    def _ask(
+        self, message: msg.ToLauncher, fds: Sequence[int]
+    ) -> tuple[socket.socket, msg.Started] | None:
+        """The connection to the monitor and its first word; None if nobody took the request."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            self._send(message, [theirs.fileno(), *fds])
-            theirs.close()
+            try:
+                self._send(message, [theirs.fileno(), *fds])
+            finally:
+                theirs.close()
             packet = msg.receive(ours, msg.to_engine)
             if packet is None:
-                raise InternalError("the launcher ended before the process was started")
-            answer = packet[0]
-            if isinstance(answer, msg.Failed):
-                raise msg.to_error(answer.kind, answer.message)
-            if not isinstance(answer, msg.Started):
-                raise InternalError("the monitor's first word was not understood")
+                ours.close()
+                return None
+            return ours, _started(packet[0])
         except BaseException:
-            theirs.close()
             ours.close()
             raise
-        return self._adopted(ours, state_dir, answer)
 
     def _send(self, message: msg.ToLauncher, fds: Sequence[int]) -> None:
         """Send to the launcher; one that has died is replaced."""
