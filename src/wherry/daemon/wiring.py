@@ -84,18 +84,21 @@ def open_engine(settings: EngineSettings) -> Engine:
     with ExitStack() as undo:
         for directory in (settings.data_root, settings.exec_root):
             os.makedirs(directory, mode=0o711, exist_ok=True)
-        os.makedirs(settings.container_dir(""), mode=0o710, exist_ok=True)
         check_overlay(settings.data_root)
-        _spread(settings)
+        _make_spread(settings)
         host = _open_host(settings, undo)
         return _assemble(settings, host, undo)
 
 
-def _spread(settings: EngineSettings) -> None:
-    """Containers' directories come and go: each on its own part of the disk."""
-    snapshots = os.path.join(settings.data_root, "snapshots")
-    for directory in (snapshots, settings.container_dir(""), settings.runtime_dir("")):
-        os.makedirs(directory, mode=0o711, exist_ok=True)
+def _make_spread(settings: EngineSettings) -> None:
+    """Make what containers' directories come and go in: each on its own part of the disk."""
+    places = {
+        os.path.join(settings.data_root, "snapshots"): 0o711,
+        settings.container_dir(""): 0o710,
+        settings.runtime_dir(""): 0o711,
+    }
+    for directory, mode in places.items():
+        os.makedirs(directory, mode=mode, exist_ok=True)
         spread_directories(directory)
 
 
