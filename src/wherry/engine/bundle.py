@@ -7,6 +7,7 @@ import os
 import msgspec
 
 from wherry.engine.hostca import BUNDLE_IN_CONTAINER, ca_environment
+from wherry.engine.joining import joined_namespaces
 from wherry.engine.legacy_links import legacy_links, link_environment
 from wherry.engine.name_files import NameFileWriter
 from wherry.engine.networking import Connection
@@ -14,7 +15,6 @@ from wherry.engine.records import Container
 from wherry.engine.settings import EngineSettings
 from wherry.engine.spec import (
     HostFacts,
-    Joined,
     ResolvedUser,
     SpecInputs,
     build_spec,
@@ -23,7 +23,6 @@ from wherry.engine.spec import (
     resolve_user,
 )
 from wherry.engine.table import ContainerTable
-from wherry.errors import Conflict, NotSupported
 from wherry.model.digest import Digest
 from wherry.model.runtime_spec import Mount
 from wherry.snapshot.api import Snapshotter
@@ -78,7 +77,7 @@ class BundleMaker:
             mounts=record.mounts,
             extra_mounts=self._extra_mounts(record),
             extra_env=self._extra_env(record),
-            joined=self._joined(record),
+            joined=joined_namespaces(record, self._table),
             use_init=bool(record.host.init),
         )
 
@@ -125,23 +124,3 @@ class BundleMaker:
         if self._settings.host_ca_bundle:
             env |= ca_environment()
         return (*links, *(f"{name}={value}" for name, value in env.items()))
-
-    def _joined(self, record: Container) -> Joined:
-        host = record.host
-        if host.ipc_mode.startswith("container:"):
-            raise NotSupported("IpcMode container: is not supported")
-        return Joined(
-            network=self._namespace(host.network_mode, "network", "net"),
-            pid=self._namespace(host.pid_mode, "PID", "pid"),
-        )
-
-    def _namespace(self, mode: str, called: str, file: str) -> str:
-        """The path of another container's namespace that a mode names; empty if it names none."""
-        if not mode.startswith("container:"):
-            return ""
-        other = self._table.find(mode.removeprefix("container:")).record
-        if not other.state.pid:
-            raise Conflict(
-                f"cannot join the {called} namespace of a non running container: {other.name}"
-            )
-        return f"/proc/{other.state.pid}/ns/{file}"

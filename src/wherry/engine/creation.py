@@ -31,6 +31,8 @@ from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Image, Images
 from wherry.volume.api import Volumes
 
+_MARK = "/.dockerenv"
+
 
 class Creator:
     """Makes containers; after an error nothing of one is left."""
@@ -77,6 +79,7 @@ class Creator:
             undo.callback(self._table.release_name, taken, container_id)
             self._snapshots.prepare(container_id, image.chain_id)
             undo.callback(self._snapshots.remove, container_id)
+            self._mark(container_id)
             undo.callback(self._volumes.release, container_id)
             mounts = self._mounts.make(plan, container_id)
             self._fill_volumes(container_id, mounts)
@@ -95,6 +98,7 @@ class Creator:
                 path=args[0],
                 args=tuple(args[1:]),
                 mounts=mounts,
+                created_mountpoints=(_MARK,),
                 log_driver=driver,
                 log_path=self._log_path(container_id, driver),
                 host_ca=self._settings.host_ca if host_ca is None else host_ca,
@@ -103,6 +107,12 @@ class Creator:
             undo.pop_all()
         self._events.container("create", record)
         return Created(id=container_id, warnings=warnings)
+
+    def _mark(self, container_id: str) -> None:
+        """Make the empty file by which programs see that they are in a container. As all that was
+        made for mounts, it is no change of the container's own."""
+        path = self._snapshots.changes_dir(container_id) + _MARK
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755))
 
     def _image(self, name: str, platform: str) -> Image:
         if not name:

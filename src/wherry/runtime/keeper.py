@@ -27,6 +27,7 @@ def wait(channel: socket.socket, starter: int, host: Host) -> None:
     channel.close()
     os.waitpid(starter, 0)
     if not data:
+        _reap_failed()
         return
     os.dup2(0, 2)  # the engine's standard error is not kept open
     poll = select.poll()
@@ -38,6 +39,16 @@ def wait(channel: socket.socket, starter: int, host: Host) -> None:
         Monitor(_decoder.decode(data[1:]), fds, host.cgroups).run()
     except BaseException:  # noqa: BLE001 - a defect of ours, for which nobody listens
         _leave_trace(fds[data[0]])
+
+
+def _reap_failed() -> None:
+    """Reap the process of a start that failed: the starter ended it, but it is this one's child.
+    Left to the host's first process, it could be seen in the container for a while."""
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
 
 
 def _leave_trace(directory: int) -> None:

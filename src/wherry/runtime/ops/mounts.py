@@ -9,6 +9,7 @@ import stat
 from wherry.errors import InvalidArgument, NotFound, NotSupported
 from wherry.model.runtime_spec import IdMapping
 from wherry.runtime.ops.base import Op, Setup
+from wherry.runtime.ops.foreign import clone_tree
 from wherry.runtime.ops.idmap import user_namespace
 from wherry.runtime.ops.rooted import make_in, open_in
 from wherry.runtime.options import Options
@@ -149,7 +150,7 @@ class BindMount(Op, frozen=True):
     def execute(self, setup: Setup) -> None:
         flags = m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if self.options.recursive else 0)
         try:
-            tree = m.open_tree(m.AT_FDCWD, self.source, flags)
+            tree = clone_tree(self.source, flags)
         except FileNotFoundError:
             raise NotFound(f"bind source path does not exist: {self.source}") from None
         try:
