@@ -41,6 +41,7 @@ from wherry.model.reference import Reference
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Image, Images
 from wherry.store.database import Database
+from wherry.sys.faults import reach
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _KNOWN_FRONTENDS = ("docker/dockerfile", "docker.io/docker/dockerfile")
@@ -112,6 +113,7 @@ class Builder:
                 self._tools.images.lease(),
                 open_context(request, context, self._work, check) as opened,
             ):
+                reach("build.begun")
                 return self._build(request, opened, references, progress, cancel)
         except OSError as error:
             if error.errno in _NO_SPACE:
@@ -148,6 +150,7 @@ class Builder:
         progress: Progress,
     ) -> BuildResult:
         image = self._named(state, references)
+        reach("build.ended")
         events: list[Event] = [BuildDone(image.id)]
         events += [BuildTagged(reference.familiar) for reference in references]
         for event in events:

@@ -25,6 +25,7 @@ from wherry.daemon.sockets import bind, release
 from wherry.engine.api import EngineApi
 from wherry.engine.settings import EngineSettings
 from wherry.errors import WherryError
+from wherry.sys.faults import listen_to
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
@@ -34,10 +35,12 @@ log = logging.getLogger("wherry.daemon")
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run the daemon; returns the exit status."""
+    found = os.environ if environ is None else environ
+    listen_to(found)
     try:
         options = read_options(sys.argv[1:] if argv is None else argv, __version__)
         set_up(options.log_level, options.debug)
-        run(options, os.environ if environ is None else environ)
+        run(options, found)
     except WherryError as error:
         sys.stderr.write(f"wherry daemon: {error}\n")
         return 1

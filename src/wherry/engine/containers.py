@@ -36,6 +36,7 @@ from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
 from wherry.runtime.logs.reader import LogReader
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Images
+from wherry.sys.faults import reach
 from wherry.volume.api import Volumes
 
 
@@ -212,6 +213,7 @@ class Containers:
                 raise Conflict(f"container {record.name} was started again: try once more")
             state = msgspec.structs.replace(record.state, status="removing")
             self._table.set_state(entry, state)
+            reach("remove.marked")
             self._drop(entry, volumes)
         result = WaitResult(exit_code=record.state.exit_code)
         self._events.container("destroy", record)
@@ -225,12 +227,17 @@ class Containers:
             pending.stream.close()
         with suppress(NotFound):
             self._snapshots.remove(record.id)
+        reach("remove.snapshot")
         self._volumes.release(record.id)
         if volumes:
             self._remove_anonymous(record)
+        reach("remove.volumes")
         shutil.rmtree(self._settings.container_dir(record.id), ignore_errors=True)
+        reach("remove.directory")
         self._launcher.forget(record.id)
+        reach("remove.runtime")
         self._table.discard(entry)
+        reach("remove.forgotten")
 
     def _remove_anonymous(self, record: Container) -> None:
         for mount in record.mounts:

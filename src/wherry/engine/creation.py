@@ -29,6 +29,7 @@ from wherry.model.image import Platform
 from wherry.network.api import Networks
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Image, Images
+from wherry.sys.faults import reach
 from wherry.volume.api import Volumes
 
 _MARK = "/.dockerenv"
@@ -77,12 +78,15 @@ class Creator:
         with ExitStack() as undo:
             taken = self._table.reserve_name(name, container_id)
             undo.callback(self._table.release_name, taken, container_id)
+            reach("create.named")
             self._snapshots.prepare(container_id, image.chain_id)
             undo.callback(self._snapshots.remove, container_id)
             self._mark(container_id)
             undo.callback(self._volumes.release, container_id)
+            reach("create.prepared")
             mounts = self._mounts.make(plan, container_id)
             self._fill_volumes(container_id, mounts)
+            reach("create.mounted")
             undo.callback(shutil.rmtree, self._settings.container_dir(container_id), True)
             os.makedirs(self._settings.container_dir(container_id), mode=0o710)
             driver = host.log_config.type or DEFAULT_LOG_DRIVER
@@ -105,6 +109,7 @@ class Creator:
             )
             self._table.add(record)
             undo.pop_all()
+            reach("create.recorded")
         self._events.container("create", record)
         return Created(id=container_id, warnings=warnings)
 

@@ -20,6 +20,7 @@ from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import Conflict, InvalidArgument, NotFound
 from wherry.runtime.api import CommandNotFound, ExecRequest, ExitStatus, Process, Runtime
+from wherry.sys.faults import reach
 
 _REMEMBERED = 1000
 
@@ -129,6 +130,7 @@ class Execs:
                 self._settings.runtime_dir(record.container_id), "exec", record.id
             )
             os.makedirs(state_dir, mode=0o700)
+            reach("exec.directory")
             request = self._request(record, container, state_dir, detach, console_size)
             fds = (streams[1].fileno(),) if streams else ()
             try:
@@ -138,6 +140,7 @@ class Execs:
                 if streams:
                     streams[0].close()
                 raise
+        reach("exec.answered")
         target.process = process
         target.record = msgspec.structs.replace(record, running=True, pid=process.pid)
         self._events.container(
@@ -173,6 +176,7 @@ class Execs:
         )
 
     def _ended(self, target: _Entry, container: Entry, state_dir: str, status: ExitStatus) -> None:
+        reach("exec.ended")
         process, target.process = target.process, None
         target.record = msgspec.structs.replace(
             target.record, running=False, exit_code=status.code, pid=0

@@ -21,6 +21,7 @@ from wherry.errors import InvalidArgument, NotFound, WherryError
 from wherry.network.api import Endpoint, PublishedPort
 from wherry.runtime.api import LogSettings, Process, Runtime, StartRequest
 from wherry.snapshot.api import Snapshotter
+from wherry.sys.faults import reach
 
 _LOG_SIZE = 20 * 1024 * 1024
 _LOG_FILES = 5
@@ -66,10 +67,13 @@ class Launcher:
             undo.callback(shutil.rmtree, runtime_dir, True)
             connection = self._networking.connect(record)
             undo.callback(self._networking.disconnect, connection.endpoints.values())
+            reach("start.connected")
             try:
                 bundle = self._bundles.write(record, connection, key)
+                reach("start.bundled")
                 request = self._request(record, bundle, key, attach)
                 process = self._runtime.start(request, _descriptors(attach, connection))
+                reach("start.answered")
                 self._networking.started(record.id, process.pid)
             finally:
                 connection.close()

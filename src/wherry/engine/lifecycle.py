@@ -26,6 +26,7 @@ from wherry.engine.table import ContainerTable, Entry
 from wherry.engine.workers import Workers
 from wherry.errors import Conflict, NotFound, NotModified, WherryError
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExitStatus, Process
+from wherry.sys.faults import reach
 
 _LOG = logging.getLogger(__name__)
 _STOP_SECONDS = 10
@@ -104,6 +105,7 @@ class Lifecycle:
                 ),
             ),
         )
+        reach("start.recorded")
         self._events.container("start", entry.record)
         self.after_start(entry)
         self.watch(entry, launched.process)
@@ -138,6 +140,7 @@ class Lifecycle:
         with entry.lock:
             if entry.generation != generation or entry.process is None:
                 return
+            reach("exit.heard")
             entry.process.close()
             entry.process = None
             self.record_exit(entry, status)
@@ -164,8 +167,10 @@ class Lifecycle:
         )
         # The ports are free before anybody learns that the container has ended.
         self._launcher.release(record)
+        reach("exit.released")
         ended = msgspec.structs.replace(record, state=state, endpoints={}, ports=())
         self._table.save(entry, ended)
+        reach("exit.recorded")
         if status.oom_killed:
             self._events.container("oom", ended)
         seconds = str(ran_ns // 10**9)
@@ -253,6 +258,7 @@ class Lifecycle:
             ended = entry.waiters.add("not-running")
             self._thaw(entry)
             self._signal_if_running(entry, number)
+            reach("stop.signalled")
             self._events.container("kill", record, signal=str(number))
             return ended
 
@@ -321,6 +327,7 @@ class Lifecycle:
                 self._cgroups.open(self._launcher.cgroup_path(record)).freeze()
             except (FileNotFoundError, NotFound):
                 raise Conflict(f"Container {record.id} is not running") from None
+            reach("pause.frozen")
             self._table.set_state(entry, msgspec.structs.replace(record.state, status="paused"))
             self._events.container("pause", entry.record)
 

@@ -21,6 +21,7 @@ from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable
 from wherry.errors import Conflict
 from wherry.network.api import Endpoint, Networks, Publication, PublishedPort, Sandbox
+from wherry.sys.faults import reach
 
 _NOTHING = Publication(ports=(), sockets=())
 
@@ -82,6 +83,7 @@ class Networking:
             publication = self._publish(record, ways)
             undo.callback(_close_all, publication.sockets)
             self._names.tell(record, ways, sandbox)
+            reach("names.told")
             undo.pop_all()
         return Connection(sandbox, endpoints, publication.ports, publication.sockets)
 

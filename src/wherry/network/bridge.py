@@ -33,6 +33,7 @@ from wherry.network.records import Records
 from wherry.network.sandbox import NetnsSandbox, SandboxPool, open_sandbox
 from wherry.network.subnets import Prefix
 from wherry.store.database import Database
+from wherry.sys.faults import reach
 from wherry.sys.netlink.route import RouteConnection
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class BridgeNetworks:
     def create(self, request: NetworkRequest) -> Network:
         with self._changing:
             network = self._catalog.define(request)
+            reach("network.defined")
             try:
                 if self._links.exists(network.interface):
                     raise Conflict(
@@ -123,6 +125,7 @@ class BridgeNetworks:
                 self._links.remove(network.interface)
                 self._catalog.forget(network)
                 raise
+            reach("network.linked")
             self._firewall.add_bridge(policy_of(network))
             self._accept_elsewhere()
         return network
@@ -147,7 +150,9 @@ class BridgeNetworks:
                     "active endpoints"
                 )
             self._catalog.forget(network)
+            reach("network.forgotten")
             self._firewall.remove_bridge(policy_of(network))
+            reach("network.closed")
             self._links.remove(network.interface)
             self._accept_elsewhere()
 

@@ -13,6 +13,7 @@ from wherry.network.naming import HostNames
 from wherry.network.reaper import Reaper
 from wherry.network.records import Records
 from wherry.network.sandbox import NetnsSandbox
+from wherry.sys.faults import reach
 
 _NAME_ATTEMPTS = 5
 
@@ -50,12 +51,14 @@ class Endpoints:
         """Names are random, or were seen free; another link may have one all the same."""
         for _ in range(_NAME_ATTEMPTS):
             endpoint = self._lease(network, sandbox, request)
+            reach("endpoint.leased")
             try:
                 self._attach(network, sandbox, endpoint)
             except FileExistsError as error:
                 taken = error
                 sandbox.look_again()
             else:
+                reach("endpoint.linked")
                 return endpoint
         raise taken
 
@@ -85,6 +88,7 @@ class Endpoints:
     def disconnect(self, endpoint: Endpoint) -> None:
         """Forget the endpoint now; its link goes, and its addresses come free, soon. Idempotent."""
         if self._records.begin_leaving(endpoint.id):
+            reach("endpoint.leaving")
             self._reaper.remove(endpoint)
 
     def _released(self, endpoints: Sequence[Endpoint]) -> None:

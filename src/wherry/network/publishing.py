@@ -11,6 +11,7 @@ from wherry.network.api import Endpoint, PortRequest, Publication, PublishedPort
 from wherry.network.firewall import Firewall
 from wherry.network.ports import PortTaken, Reservation, reserve
 from wherry.network.records import PortMapping, Records
+from wherry.sys.faults import reach
 from wherry.sys.netlink.connection import NetlinkError
 from wherry.sys.netlink.conntrack import ConntrackConnection
 
@@ -35,6 +36,7 @@ class Publisher:
         except PortTaken as error:
             raise self._with_holder(endpoint, error) from error
         try:
+            reach("ports.reserved")
             self._translate(endpoint, reservation.mappings)
         except BaseException:
             reservation.close()
@@ -47,7 +49,9 @@ class Publisher:
         except sqlite3.IntegrityError:
             raise self._with_holder(endpoint, _first_taken(self._records, mappings)) from None
         try:
+            reach("ports.recorded")
             self._firewall.publish(mappings)
+            reach("ports.translated")
         except BaseException:
             self._records.remove_ports(endpoint.id)
             raise
@@ -69,6 +73,7 @@ class Publisher:
         if not mappings:
             return
         self._records.remove_ports(endpoint.id)
+        reach("ports.forgotten")
         self._firewall.unpublish(mappings)
         _forget_flows(mappings)
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from wherry.network.api import Endpoint
+from wherry.sys.faults import reach
 from wherry.sys.netlink.route import RouteConnection
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Reaper:
         names = [endpoint.host_interface for endpoint in batch if endpoint.host_interface]
         try:
             remove_links(route, names, self._group)
+            reach("endpoint.unlinked")
             self._released(batch)
         except Exception as error:  # noqa: BLE001 - the thread goes on; reconcile() tries again
             log.error("cannot remove the links %s: %s", ", ".join(names), error)

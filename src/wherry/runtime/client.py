@@ -18,6 +18,7 @@ from wherry.runtime import messages as msg
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExitStatus, StartRequest
 from wherry.runtime.protect import protected_interpreter
+from wherry.sys.faults import reach
 
 # msgspec does without typing_extensions, which would bring inspect, ast and tokenize along: 1.4 MB
 # that every monitor shares.
@@ -259,6 +260,7 @@ class LauncherRuntime:
                 self._send(message, [theirs.fileno(), *fds])
             finally:
                 theirs.close()
+            reach("runtime.asked")
             packet = msg.receive(ours, msg.to_engine)
             if packet is None:
                 ours.close()

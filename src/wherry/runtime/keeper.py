@@ -17,6 +17,7 @@ from wherry.runtime import state
 from wherry.runtime.host import Host
 from wherry.runtime.messages import MAX_PACKET, Keep, receive_packet
 from wherry.runtime.monitor import Monitor
+from wherry.sys.faults import reach
 
 _decoder = msgspec.json.Decoder(Keep)
 
@@ -29,6 +30,7 @@ def wait(channel: socket.socket, starter: int, host: Host) -> None:
     if not data:
         _reap_failed()
         return
+    reach("monitor.handed")
     os.dup2(0, 2)  # the engine's standard error is not kept open
     poll = select.poll()
     for fd in fds[: data[0]]:

@@ -21,6 +21,7 @@ from wherry.runtime import keeper, starter
 from wherry.runtime.host import find_host
 from wherry.runtime.messages import Taken, ToLauncher, from_starter, receive, send, to_launcher
 from wherry.runtime.title import Title, set_own_name
+from wherry.sys.faults import listen_to
 from wherry.sys.files import close_range
 from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
@@ -31,6 +32,7 @@ MAX_LOST = 20
 def main() -> None:
     """The process's entry; ``sys.argv[1]`` is the number of its socket."""
     number = int(sys.argv[1])
+    listen_to(os.environ)
     prctl(PR_SET_DUMPABLE, 0)  # no container may look into it through /proc
     if number > 3:
         close_range(3, number - 1)

@@ -43,6 +43,7 @@ from wherry.runtime.messages import (
 )
 from wherry.runtime.ops.devices import set_size
 from wherry.runtime.state import write_exit
+from wherry.sys.faults import reach
 
 CHUNK = 32 * 1024
 STDIN_LIMIT = 64 * 1024
@@ -391,6 +392,7 @@ class Monitor:
         result = os.waitid(os.P_PIDFD, fd, os.WEXITED)
         if result is None:
             return
+        reach("monitor.ended")
         self._forget(fd)
         by_signal = result.si_code != os.CLD_EXITED
         self._code = result.si_status + (128 if by_signal else 0)
@@ -422,6 +424,7 @@ class Monitor:
                 self._log.write(stream, lines.finish(now))
             self._log.close()
         oom_killed = bool(self._keep.cgroup and self._with_cgroup(self._end_cgroup))
+        reach("monitor.ungrouped")
         close_all(self._held)  # whoever hears of the end may want the ports again
         if self._keep.poststop:
             self._run_poststop()
@@ -431,8 +434,10 @@ class Monitor:
             write_exit(self._state_dir, status)
         except OSError:
             pass  # the directory was removed, or the disk is full: the engine is told below
+        reach("monitor.recorded")
         for sock in list(self._connections.values()):
             self._say(sock, self._exited)
+        reach("monitor.told")
         for fd in list(self._outputs):
             self._forget(fd)
 

@@ -49,6 +49,7 @@ from wherry.runtime.messages import (
 from wherry.runtime.ops.base import Setup, run
 from wherry.runtime.ops.idmap import write_mappings
 from wherry.runtime.plan import Plan
+from wherry.sys.faults import reach
 from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
 
 T = TypeVar("T")
@@ -154,6 +155,7 @@ def _become(plan: Plan, setup: Setup) -> None:
         sys.meta_path.clear()
         sys.path.clear()
         os.umask(0)
+        reach("init.begun")
         run(plan.ops, setup)
     except BaseException as error:  # noqa: BLE001 - whatever it is must not run the parent's code
         try:

@@ -32,6 +32,7 @@ from wherry.runtime.messages import (
 )
 from wherry.runtime.plan import Plan, plan_container, plan_exec
 from wherry.runtime.spawn import Child, Group, handshake, spawn
+from wherry.sys.faults import reach
 
 _spec_decoder = msgspec.json.Decoder(Spec)
 _process_decoder = msgspec.json.Decoder(Process)
@@ -67,6 +68,7 @@ def serve(
     """
     if not fds:
         return
+    reach("starter.taken")
     connection = socket.socket(fileno=fds[0])
     try:
         if isinstance(message, Start):
@@ -180,6 +182,7 @@ def _run(
     taken: Callable[[], None],
 ) -> None:
     """Start the process and hand it over; after an error nothing of it is left."""
+    reach("starter.planned")
     directory, made = _state_dir(request.state_dir)
     group = Group(host.cgroups, plan, existing=isinstance(request, ExecRequest))
     try:
@@ -194,20 +197,26 @@ def _run(
             sibling=True,
         )
 
+        reach("starter.cloned")
+
         def meanwhile() -> socket.socket:
             taken()
             for fd in streams.theirs or ():
                 os.close(fd)
             _record(directory, request, plan, child, host)
+            reach("starter.recorded")
             return _listen(directory)
 
         listener = handshake(plan, child, group, unified=host.layout.unified, meanwhile=meanwhile)
         try:
+            reach("starter.executed")
             _poststart(plan, child)
             _tell(connection, Started(child.pid, child.created_mountpoints))
+            reach("starter.told")
             watched, others = _descriptors(connection, child, listener, directory, streams, passed)
             keep = encode(_keep(plan, request, child, streams, passed))
             send_packet(monitor, bytes([len(watched)]) + keep, [*watched, *others])
+            reach("starter.handed")
         except BaseException:
             child.kill()
             group.abandon()

@@ -25,6 +25,7 @@ from wherry.snapshot.api import OverlayMount, SnapshotInfo, Usage
 from wherry.snapshot.mounting import mount_detached
 from wherry.snapshot.trash import Trash
 from wherry.store.database import Database
+from wherry.sys.faults import reach
 
 _SCHEMA = [
     """
@@ -86,6 +87,7 @@ class OverlaySnapshotter:
         number = next(self._numbers)
         try:
             self._make_directories(number, lowers[0])
+            reach("snapshot.directories")
             self._insert(key, number, parent)
         except BaseException as error:
             self._trash.throw(self._path(number))
@@ -150,6 +152,7 @@ class OverlaySnapshotter:
             else:
                 self._rename(key, name)
                 doomed = f"{self._path(row.number)}/work"
+        reach("snapshot.committed")
         self._trash.throw(doomed)
 
     def _rename(self, key: str, name: str) -> None:
@@ -165,6 +168,7 @@ class OverlaySnapshotter:
         with self._db.transaction():
             row = self._row(key)
             self._delete(key)
+        reach("snapshot.forgotten")
         self._trash.throw(self._path(row.number))
 
     def _delete(self, key: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from wherry.fs.remove import remove_tree
+from wherry.sys.faults import reach
 
 
 class Trash:
@@ -38,6 +39,7 @@ class Trash:
             os.rename(path, f"{self._directory}/{name}")
         except FileNotFoundError:
             return
+        reach("trash.thrown")
         self._enqueue(name)
 
     def drain(self) -> None:
@@ -66,6 +68,7 @@ class Trash:
             path = f"{self._directory}/{name}"
             try:
                 remove_tree(path)
+                reach("trash.deleted")
             except OSError as error:
                 if self._on_error is not None:
                     self._on_error(path, error)

@@ -17,6 +17,7 @@ from wherry.errors import DataCorrupt, InternalError, NotFound, ResourceExhauste
 from wherry.fs.atomic import write_all
 from wherry.model.digest import Digest, algorithm, hex_of, parse_digest
 from wherry.model.image import Descriptor
+from wherry.sys.faults import reach
 
 _MEDIA_TYPE = "application/octet-stream"
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -132,10 +133,12 @@ class BlobFile:
             digest = self._digest_as(algorithm(expected))
         if expected is not None and digest != expected:
             raise DataCorrupt(f"the content has the digest {digest} where {expected} was expected")
+        reach("blob.written")
         try:
             os.rename(self._path, self._store.path(digest))
         except OSError as error:
             _raise_sentence(error)
+        reach("blob.placed")
         self._committed = True
         return Descriptor(media_type=_MEDIA_TYPE, digest=digest, size=self._size)
 

@@ -25,6 +25,7 @@ from wherry.store.api import Blobs, Image, LayerRecord
 from wherry.store.database import Database, Row
 from wherry.store.layers import Layers
 from wherry.store.needs import Needs
+from wherry.sys.faults import reach
 
 _SCHEMA = [
     layer_table.SCHEMA
@@ -115,6 +116,7 @@ class ImageStore:
                     self._set_reference(image_id, reference)
                 if repo_digest is not None:
                     self._add_repo_digest(image_id, repo_digest)
+            reach("image.recorded")
         return self.get(image_id)
 
     def _insert_image(
@@ -282,6 +284,7 @@ class ImageStore:
             blobs = self._needs.blobs_of(record)
             self._db.execute("DELETE FROM image WHERE id = ?", image)
             self._configs.pop(image, None)
+            reach("image.forgotten")
             removed = self._drop_layers([layer.chain_id for layer in record.layers[::-1]])
             self._drop_blobs(blobs)
         return removed

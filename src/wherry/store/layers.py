@@ -21,6 +21,7 @@ from wherry.model.image import Descriptor, chain_ids
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Blobs, LayerRecord
 from wherry.store.database import Database, Row
+from wherry.sys.faults import reach
 
 TEMPORARY = "unpack-"
 """Begins the keys of snapshots that belong to nobody after a crash."""
@@ -90,6 +91,7 @@ class Layers:
             return known
         with self._temporary(parent) as key:
             self._unpack(hashing, key, parent)
+            reach("layer.unpacked")
             if expected is None:
                 return self._commit(key, parent, *self._measure(key, parent))
             _verify(hashing.digest, expected)
@@ -114,6 +116,7 @@ class Layers:
         parent = self._parent_of(key)
         with ExitStack() as stack:
             settle(_open(stack, self._trees.changes_dir(key)), tuple(exclude), max_mtime)
+        reach("layer.settled")
         diff_id, size = self._measure(key, parent)
         if not size:
             self._trees.remove(key)
@@ -207,12 +210,14 @@ class Layers:
         chain_id = chain_on(parent, diff_id)
         self._protect(chain_id)
         self._trees.commit(key, chain_id)
+        reach("layer.committed")
         # A crash here leaves a snapshot without a layer, which the next start removes.
         self._db.execute(
             "INSERT INTO layer(chain_id, diff_id, parent, size) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO NOTHING",
             chain_id, diff_id, parent, size,
         )  # fmt: skip
+        reach("layer.recorded")
         found = self.find(chain_id)
         assert found is not None
         return found

@@ -25,6 +25,7 @@ from wherry.fs.copy import copy_attributes, copy_tree
 from wherry.fs.remove import empty_directory, remove_tree
 from wherry.fs.root import Root
 from wherry.store.database import Database, Row
+from wherry.sys.faults import reach
 from wherry.volume.api import Volume
 
 _SCHEMA = [
@@ -85,10 +86,12 @@ class LocalVolumes:
             if existing is not None:
                 return existing
             self._make_directory(name)
+            reach("volume.directory")
             self._db.execute(
                 f"INSERT INTO volume({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
                 name, driver, _encode(options), _encode(labels), time.time_ns(), anonymous,
             )  # fmt: skip
+        reach("volume.recorded")
         return self.get(name)
 
     def _make_directory(self, name: str) -> None:
@@ -122,8 +125,10 @@ class LocalVolumes:
                 if users := self.users(name):
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
                 db.execute("DELETE FROM volume WHERE name = ?", name)
+            reach("volume.forgotten")
             doomed = f"{self._directory}/{_REMOVED}{secrets.token_hex(8)}"
             os.rename(f"{self._directory}/{name}", doomed)
+        reach("volume.moved")
         with _sentences(f"cannot delete the content of the volume {name}"):
             remove_tree(doomed)
 
@@ -159,6 +164,7 @@ class LocalVolumes:
         try:
             with _sentences(f"cannot copy the image's content into the volume {name}"):
                 copy_tree(source, new)
+                reach("volume.copied")
                 for child in os.listdir(new):
                     os.rename(child, child, src_dir_fd=new, dst_dir_fd=target)
                 copy_attributes(source, target)
