@@ -6,6 +6,7 @@ import os
 
 import msgspec
 
+from wherry.engine.apparmor import has_default, shown
 from wherry.engine.hostca import BUNDLE_IN_CONTAINER, ca_environment
 from wherry.engine.joining import joined_namespaces
 from wherry.engine.legacy_links import legacy_links, link_environment
@@ -55,7 +56,9 @@ class BundleMaker:
         root = os.path.join(bundle, "rootfs")
         os.makedirs(root, mode=0o755)
         spec = build_spec(self._inputs(record, connection, snapshot, root))
-        with open(os.path.join(bundle, "config.json"), "xb") as file:
+        # It holds the environment, and so the secrets that are in it.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(os.path.join(bundle, "config.json"), flags, 0o600), "wb") as file:
             file.write(msgspec.json.encode(spec))
         return bundle
 
@@ -79,6 +82,7 @@ class BundleMaker:
             extra_env=self._extra_env(record),
             joined=joined_namespaces(record, self._table),
             use_init=bool(record.host.init),
+            has_default_apparmor=has_default(self._facts),
         )
 
     def _user(self, record: Container, snapshot: str) -> ResolvedUser:

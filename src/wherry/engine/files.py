@@ -25,7 +25,7 @@ from wherry.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from wherry.fs.compress import Decompressed
 from wherry.fs.root import Root
 from wherry.fs.streams import batched
-from wherry.fs.tar.pack import Packer, pack_tree
+from wherry.fs.tar.pack import Packer, pack_tree, unless_changed
 from wherry.fs.tar.unpack import extract
 from wherry.fs.tar.writer import END
 from wherry.fs.walk import OPEN_DIRECTORY, Node, walk
@@ -78,8 +78,9 @@ class ContainerFiles:
         entry = self._table.find(ref)
         with self._trees.with_mounts(entry) as root, _located(root, path, entry.record) as place:
             begin(_describe(root, place))
-            for piece in batched(_pack(root, place)):
-                output(piece)
+            with _in_words(path, entry.record):
+                for piece in batched(_pack(root, place)):
+                    output(piece)
         self._events.container("archive-path", entry.record)
 
     def put(
@@ -187,7 +188,7 @@ def _pack_directory(place: _Place) -> Iterator[bytes]:
         yield from Packer().node(Node(place.name, ".", fd, os.fstat(fd)))
         packer = Packer(prefix=f"{place.name}/")
         for node in walk(fd, skip=_is_of_kernel):
-            yield from packer.node(node)
+            yield from unless_changed(packer.node(node))
     finally:
         os.close(fd)
 

@@ -49,7 +49,7 @@ class Node:
         fd = os.open(self.at, flags, dir_fd=self.dir_fd)
         if not os.path.samestat(os.fstat(fd), self.status):
             os.close(fd)
-            raise OSError(f"{self.path!r} was replaced while it was read")
+            raise OSError(errno.ESTALE, "It was replaced while it was read", self.path)
         return fd
 
     def readlink(self) -> str:

@@ -217,7 +217,9 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = (), flags: 
 
 
 def send_packet(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0) -> None:
-    """Send bytes and descriptors as one packet."""
+    """Send bytes and descriptors as one packet; InvalidArgument if they are too many for one."""
+    if len(data) > MAX_PACKET:
+        raise InvalidArgument(f"a message of {len(data)} bytes is too long (at most {MAX_PACKET})")
     flags |= socket.MSG_NOSIGNAL
     if not fds:
         sock.send(data, flags)

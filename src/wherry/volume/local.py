@@ -63,7 +63,8 @@ class LocalVolumes:
         self._directory = os.path.abspath(directory)
         self._db = db
         self._lock = threading.Lock()
-        os.makedirs(self._directory, 0o711, exist_ok=True)
+        os.makedirs(self._directory, 0o710, exist_ok=True)
+        os.chmod(self._directory, 0o710)  # no other user reaches a setuid program in a volume
         db.migrate("volume", _SCHEMA)
         known = {row[0] for row in db.query("SELECT name FROM volume")}
         for name in os.listdir(self._directory):

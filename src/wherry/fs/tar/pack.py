@@ -6,6 +6,7 @@ are found by their first name, sockets are left out, holes of sparse files are z
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
@@ -28,6 +29,10 @@ _KINDS = {
     stat.S_IFDIR: Kind.DIRECTORY,
     stat.S_IFIFO: Kind.FIFO,
 }
+_CHANGED = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ESTALE}
+)
+"""What opening or reading a name fails with that is something else by now; EINVAL: no link."""
 _FOREIGN = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
 
 
@@ -85,19 +90,33 @@ class Packer:
 
     def _file(self, node: Node) -> Iterator[bytes]:
         status = node.status
-        if status.st_nlink > 1:
-            inode = (status.st_dev, status.st_ino)
-            first = self._links.setdefault(inode, self._prefix + node.path)
-            if first != self._prefix + node.path:
-                yield writer.header(self.entry(node, Kind.HARDLINK, NO_XATTRS, first))
-                return
+        inode = (status.st_dev, status.st_ino)
+        if status.st_nlink > 1 and inode in self._links:
+            first = self._links[inode]
+            yield writer.header(self.entry(node, Kind.HARDLINK, NO_XATTRS, first))
+            return
         fd = node.open()
         try:
+            if status.st_nlink > 1:
+                self._links[inode] = self._prefix + node.path
             yield writer.header(self.entry(node, Kind.FILE, attributes.carried_xattrs(fd)))
             yield from _content(fd, status.st_size)
         finally:
             os.close(fd)
         yield writer.padding(status.st_size)
+
+
+def unless_changed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of one name; none of them if it was removed or replaced since the walk saw it."""
+    try:
+        first = next(pieces, None)
+    except OSError as error:
+        if error.errno in _CHANGED:
+            return
+        raise
+    if first is not None:
+        yield first
+        yield from pieces
 
 
 def _content(fd: int, size: int) -> Iterator[bytes]:
@@ -128,7 +147,7 @@ def pack_tree(
     if include_start:
         yield from _start(packer, root, start)
     for node in walk(root, start, skip=skip):
-        yield from packer.node(node)
+        yield from unless_changed(packer.node(node))
     yield writer.END
 
 
@@ -247,7 +266,7 @@ class _LayerPacking:
         for name in _FOREIGN:
             if node.has_xattr(name) is not None:
                 raise NotSupported(f"cannot read {'/' + node.path!r}: it has the xattr {name}")
-        for piece in self._packer.node(node):
+        for piece in unless_changed(self._packer.node(node)):
             yield from self._flush()
             yield piece
 
