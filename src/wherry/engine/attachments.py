@@ -112,7 +112,7 @@ class Attachments:
                 now = _with_endpoints(record, {**record.endpoints, network.name: endpoint})
                 self._settle(record, now, sandbox)
             except BaseException:
-                self._networking.detach(endpoint)
+                self._networking.detach(endpoint, sandbox)
                 raise
         self._files.attached(now, endpoint)
         return now
@@ -144,9 +144,12 @@ class Attachments:
     ) -> Container:
         rest = {n: e for n, e in record.endpoints.items() if n != endpoint.network_name}
         now = _with_endpoints(wanted, rest)
-        with suppress(_Ended), self._inside(record) as sandbox:
-            self._settle(record, now, sandbox)
-        self._networking.detach(endpoint)
+        try:
+            with self._inside(record) as sandbox:
+                self._settle(record, now, sandbox)
+                self._networking.detach(endpoint, sandbox)
+        except _Ended:
+            self._networking.detach(endpoint, None)
         self._files.detached(now, endpoint)
         return now
 
@@ -175,7 +178,7 @@ class Attachments:
         """An endpoint of which no container is known any more."""
         for endpoint in self._networks.endpoints(network.id):
             if container in (endpoint.container_id, endpoint.container_name):
-                self._networking.detach(endpoint)
+                self._networking.detach(endpoint, None)
                 return
         raise NotFound(f"No such container: {container}")
 

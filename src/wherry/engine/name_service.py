@@ -76,7 +76,7 @@ class NameService:
             networks=tuple(one.network_id for one in ordered),
             links={one.network_id: _links(record, one) for one in ordered},
             servers=checked_servers(asked),
-            forward=any(one.gateway or one.ipv6_gateway for one in ways),
+            forward=any(one.leads_out for one in ways),
         )
 
 

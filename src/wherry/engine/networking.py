@@ -19,7 +19,7 @@ from wherry.engine.network_requests import (
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable
-from wherry.errors import Conflict
+from wherry.errors import Conflict, NotFound
 from wherry.network.api import Endpoint, Networks, Publication, PublishedPort, Sandbox
 from wherry.sys.faults import reach
 
@@ -116,7 +116,7 @@ class Networking:
     def port_endpoint(self, ways: Iterable[Endpoint]) -> Endpoint:
         """The first with a gateway; the first of all if none has."""
         found = list(ways)
-        return next((one for one in found if one.gateway or one.ipv6_gateway), found[0])
+        return next((one for one in found if one.leads_out), found[0])
 
     def attach(self, record: Container, network: str, sandbox: Sandbox) -> Endpoint:
         """Make one endpoint of a container, and tell of it."""
@@ -143,15 +143,15 @@ class Networking:
             self._names.forget(endpoint.container_id)
             self._detach(endpoint)
 
-    def detach(self, endpoint: Endpoint) -> None:
-        """Part a container that goes on from one network."""
-        self._detach(endpoint)
+    def detach(self, endpoint: Endpoint, sandbox: Sandbox | None) -> None:
+        """Part a container from one network; ``sandbox`` is its own, if it goes on."""
+        self._detach(endpoint, sandbox)
         self._networks.drain()
 
-    def _detach(self, endpoint: Endpoint) -> None:
+    def _detach(self, endpoint: Endpoint, sandbox: Sandbox | None = None) -> None:
         self._names.withdraw(endpoint)
         self._networks.unpublish(endpoint)
-        self._networks.disconnect(endpoint)
+        self._networks.disconnect(endpoint, sandbox)
         self._tell("disconnect", endpoint)
 
     def _tell(self, action: str, endpoint: Endpoint) -> None:
@@ -162,9 +162,15 @@ class Networking:
             {
                 "container": endpoint.container_id,
                 "name": endpoint.network_name,
-                "type": BRIDGE,
+                "type": self._driver(endpoint),
             },
         )
+
+    def _driver(self, endpoint: Endpoint) -> str:
+        try:
+            return self._networks.get(endpoint.network_id).driver
+        except NotFound:  # it was removed meanwhile
+            return BRIDGE
 
 
 def _close_all(descriptors: Iterable[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wherry.errors import Conflict, InvalidArgument, ResourceExhausted
 from wherry.network.api import Endpoint, EndpointRequest, Network, Subnet
-from wherry.network.definition import BRIDGE
+from wherry.network.definition import BRIDGE, slice_options
 from wherry.network.ipam import AddressRange
 from wherry.network.naming import HostNames, mac_of, new_id, parse_mac, random_mac
 from wherry.network.records import Records
@@ -43,22 +43,25 @@ class Allocator:
         ipv4, prefix4, gateway4 = self._address(network, 4, request.ipv4)
         ipv6, prefix6, gateway6 = self._address(network, 6, request.ipv6)
         identity = new_id()
+        slices = slice_options(network)
+        on_link = slices is not None and slices.routes and not network.internal
         return Endpoint(
             id=identity,
             network_id=network.id,
             network_name=network.name,
             container_id=request.container_id,
             container_name=request.container_name,
-            mac=_mac(request.mac, ipv4),
+            mac=_mac(network, request.mac, ipv4),
             ipv4=ipv4,
             ipv4_prefix=prefix4,
-            gateway=gateway4,
+            gateway="" if on_link else gateway4,
             ipv6=ipv6,
             ipv6_prefix=prefix6,
-            ipv6_gateway=gateway6,
+            ipv6_gateway="" if on_link else gateway6,
+            on_link=on_link,
             link_local=tuple(_checked_link_local(one) for one in request.link_local),
             interface=interface,
-            host_interface=self._names.port(identity),
+            host_interface="" if slices else self._names.port(identity),
         )
 
     def _address(self, network: Network, version: int, wanted: str) -> tuple[str, int, str]:
@@ -102,7 +105,12 @@ def _checked_link_local(text: str) -> str:
     return str(address)
 
 
-def _mac(wanted: str, ipv4: str) -> str:
+def _mac(network: Network, wanted: str, ipv4: str) -> str:
+    """Slices of ipvlan have their parent's."""
+    if network.driver == "ipvlan":
+        if wanted:
+            raise InvalidArgument("ipvlan interfaces do not support custom mac address assignment")
+        return ""
     if wanted:
         return parse_mac(wanted)
     return mac_of(ipv4) if ipv4 else random_mac()

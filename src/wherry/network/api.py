@@ -28,6 +28,7 @@ class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     driver: str = "bridge"
     subnets: tuple[Subnet, ...] = ()
     internal: bool = False
+    ipv4: bool = True
     ipv6: bool = False
     attachable: bool = False
     options: dict[str, str] = {}
@@ -45,7 +46,10 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str]
     labels: dict[str, str]
     created_ns: int
-    interface: str = ""  # the bridge's name on the host
+    interface: str = ""  # on the host: the bridge, or the parent of macvlan and ipvlan
+    ipv4: bool = True
+    made_interface: bool = False
+    """Whether the parent is ours, to be removed with the network."""
 
 
 class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +79,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ipv6_gateway: str = ""
     link_local: tuple[str, ...] = ()
     interface: str = ""  # inside the sandbox
-    host_interface: str = ""
+    host_interface: str = ""  # empty for macvlan and ipvlan, which have nothing on the host
+    on_link: bool = False
+    """Whether all the world is reached through the link itself, without a gateway."""
+
+    @property
+    def leads_out(self) -> bool:
+        """Whether a default route may lead through it."""
+        return bool(self.gateway or self.ipv6_gateway or self.on_link)
 
 
 class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,8 +156,10 @@ class Networks(Protocol):
         """Attach a sandbox: link, addresses, routes. Nothing is left after an error."""
         ...
 
-    def disconnect(self, endpoint: Endpoint) -> None:
-        """Remove the link and release the addresses, soon (:meth:`drain`). Idempotent."""
+    def disconnect(self, endpoint: Endpoint, sandbox: Sandbox | None = None) -> None:
+        """Remove the link and release the addresses, soon (:meth:`drain`). Idempotent.
+
+        ``sandbox`` is needed if its container goes on: some links are to be found there only."""
         ...
 
     def drain(self) -> None:
@@ -161,7 +174,8 @@ class Networks(Protocol):
     def endpoints(self, network: str) -> tuple[Endpoint, ...]: ...
 
     def publish(self, endpoint: Endpoint, ports: Sequence[PortRequest]) -> Publication:
-        """Publish all ports or none. Conflict names the port and, if known, its holder."""
+        """Publish all ports or none. Conflict names the port and, if known, its holder. Nothing
+        is published of an internal network, nor of one that is on the wire itself (macvlan)."""
         ...
 
     def unpublish(self, endpoint: Endpoint) -> None:

@@ -22,15 +22,17 @@ from wherry.network.api import (
 )
 from wherry.network.catalog import Catalog
 from wherry.network.config import DEFAULTS, NetworkDefaults
-from wherry.network.definition import PREDEFINED, parse_options, policy_of
+from wherry.network.definition import PREDEFINED, parse_options, policy_of, slice_options
 from wherry.network.endpoints import Endpoints
 from wherry.network.firewall import Firewall, FirewallState
 from wherry.network.friendly import ForeignRules
+from wherry.network.inside import choose_gateway
 from wherry.network.links import Links, occupied
 from wherry.network.naming import HostNames
 from wherry.network.publishing import Publisher
 from wherry.network.records import Records
 from wherry.network.sandbox import NetnsSandbox, SandboxPool, open_sandbox
+from wherry.network.slices import Slices
 from wherry.network.subnets import Prefix
 from wherry.store.database import Database
 from wherry.sys.faults import reach
@@ -54,10 +56,11 @@ class BridgeNetworks:
         self._records = Records(db)
         self._route = _open_route()
         self._links = Links(self._route, defaults.mtu)
+        self._slices = Slices(self._route)
         self._catalog = Catalog(self._records, self._names, defaults, self._occupied)
         self._firewall = Firewall(self._names.table, self._firewall_state)
         self._foreign = ForeignRules(self._names.table)
-        self._endpoints = Endpoints(self._records, self._links, self._names)
+        self._endpoints = Endpoints(self._records, self._links, self._slices, self._names)
         self._publisher = Publisher(self._records, self._firewall)
         self._changing = threading.RLock()
         self._closed = False
@@ -69,6 +72,8 @@ class BridgeNetworks:
         self._catalog.ensure_predefined()
         for network in self._catalog.bridges():
             self._links.ensure_bridge(network)
+        for network in self._catalog.sliced():
+            self._slices.ensure_parent(network)
         self._firewall.install()
         self._accept_elsewhere()
 
@@ -111,24 +116,37 @@ class BridgeNetworks:
         with self._changing:
             network = self._catalog.define(request)
             reach("network.defined")
-            try:
-                if self._links.exists(network.interface):
-                    raise Conflict(
-                        f"cannot create network {network.name}: the interface "
-                        f"{network.interface} exists already"
-                    )
-                self._links.ensure_bridge(network)
-            except Conflict:
-                self._catalog.forget(network)
-                raise
-            except BaseException:
-                self._links.remove(network.interface)
-                self._catalog.forget(network)
-                raise
-            reach("network.linked")
-            self._firewall.add_bridge(policy_of(network))
-            self._accept_elsewhere()
+            if slice_options(network):
+                return self._make_sliced(network)
+            self._make_bridge(network)
         return network
+
+    def _make_sliced(self, network: Network) -> Network:
+        try:
+            made = self._slices.make_parent(network)
+        except BaseException:
+            self._catalog.forget(network)
+            raise
+        return self._catalog.note_parent(network) if made else network
+
+    def _make_bridge(self, network: Network) -> None:
+        try:
+            if self._links.exists(network.interface):
+                raise Conflict(
+                    f"cannot create network {network.name}: the interface "
+                    f"{network.interface} exists already"
+                )
+            self._links.ensure_bridge(network)
+        except Conflict:
+            self._catalog.forget(network)
+            raise
+        except BaseException:
+            self._links.remove(network.interface)
+            self._catalog.forget(network)
+            raise
+        reach("network.linked")
+        self._firewall.add_bridge(policy_of(network))
+        self._accept_elsewhere()
 
     def get(self, name_or_id: str) -> Network:
         return self._catalog.find(name_or_id)
@@ -150,6 +168,9 @@ class BridgeNetworks:
                     "active endpoints"
                 )
             self._catalog.forget(network)
+            if slice_options(network):
+                self._slices.remove_parent(network)
+                return
             reach("network.forgotten")
             self._firewall.remove_bridge(policy_of(network))
             reach("network.closed")
@@ -169,14 +190,18 @@ class BridgeNetworks:
         with _own(sandbox) as own:
             return self._endpoints.connect(found, own, request)
 
-    def disconnect(self, endpoint: Endpoint) -> None:
+    def disconnect(self, endpoint: Endpoint, sandbox: Sandbox | None = None) -> None:
         """The link goes in the background (:meth:`drain`); its addresses stay leased until then."""
         self._publisher.unpublish(endpoint)
-        self._endpoints.disconnect(endpoint)
+        if sandbox is None:
+            self._endpoints.disconnect(endpoint, None)
+            return
+        with _own(sandbox) as own:
+            self._endpoints.disconnect(endpoint, own)
 
     def choose_gateway(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
         with _own(sandbox) as own:
-            self._links.choose_gateway(own, endpoints)
+            choose_gateway(own, endpoints)
 
     def endpoints(self, network: str) -> tuple[Endpoint, ...]:
         return tuple(self._records.endpoints(self._catalog.find(network).id))
@@ -188,9 +213,10 @@ class BridgeNetworks:
     # Ports
 
     def publish(self, endpoint: Endpoint, ports: Sequence[PortRequest]) -> Publication:
-        """Ports of an internal network are not published: nobody could reach them."""
+        """Ports of an internal network are not published: nobody could reach them. Those of a
+        container that is on the wire itself need not be."""
         network = self._catalog.find(endpoint.network_id)
-        if network.internal:
+        if not _publishes(network):
             return Publication(ports=(), sockets=())
         bind_address = parse_options(network.options).bind_address
         return self._publisher.publish(endpoint, ports, bind_address or self._defaults.bind_address)
@@ -199,7 +225,7 @@ class BridgeNetworks:
         self._publisher.unpublish(endpoint)
 
     def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
-        if not self._catalog.find(endpoint.network_id).internal:
+        if _publishes(self._catalog.find(endpoint.network_id)):
             self._publisher.republish(endpoint, ports)
 
     # The engine's life
@@ -247,6 +273,8 @@ class BridgeNetworks:
             self._sync_foreign(())
             for name in self._bridge_names() | set(self._links.bridges(self._names)):
                 self._links.remove(name)
+            for network in self._catalog.sliced():
+                self._slices.remove_parent(network)
             self._firewall.purge()
         self.close()
 
@@ -259,6 +287,10 @@ class BridgeNetworks:
         self._firewall.close()
         self._foreign.close()
         self._route.close()
+
+
+def _publishes(network: Network) -> bool:
+    return not network.internal and slice_options(network) is None
 
 
 @contextmanager

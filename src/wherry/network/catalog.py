@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from wherry.errors import InvalidArgument, NotFound
+from wherry.errors import Conflict, InvalidArgument, NotFound
 from wherry.network.api import Network, NetworkRequest, Subnet
 from wherry.network.config import NetworkDefaults
 from wherry.network.definition import (
@@ -19,6 +19,9 @@ from wherry.network.definition import (
     OPTION_MASQUERADE,
     OPTION_NAME,
     check_request,
+    parse_options,
+    slice_kind,
+    slice_options,
 )
 from wherry.network.naming import HostNames, new_id
 from wherry.network.records import Records
@@ -58,8 +61,12 @@ class Catalog:
         return tuple(sorted(self._networks.values(), key=lambda one: one.created_ns))
 
     def bridges(self) -> list[Network]:
-        """Those that have an interface on the host."""
-        return [network for network in self.all() if network.interface]
+        """Those that have a bridge on the host."""
+        return [one for one in self.all() if one.interface and one.driver == BRIDGE]
+
+    def sliced(self) -> list[Network]:
+        """Those whose containers have slices of an interface of the host."""
+        return [network for network in self.all() if slice_kind(network.driver)]
 
     def find(self, name_or_id: str) -> Network:
         """By id, name, or unambiguous prefix of the id. NotFound, InvalidArgument."""
@@ -79,12 +86,39 @@ class Catalog:
     def define(self, request: NetworkRequest) -> Network:
         """Record a network that was asked for. Conflict, InvalidArgument, ResourceExhausted,
         NotSupported, PermissionDenied."""
-        options = check_request(request)
+        check_request(request)
         with self._lock:
-            subnets = self._subnets(request)
-            network = _network(request, subnets)
-            interface = options.name or self._names.bridge(network.id)
-            return self._add(msgspec.structs.replace(network, interface=interface))
+            network = _network(request, self._subnets(request))
+            return self._add(self._with_interface(network))
+
+    def _with_interface(self, network: Network) -> Network:
+        options = slice_options(network)
+        if options is None:
+            name = parse_options(network.options).name or self._names.bridge(network.id)
+            return msgspec.structs.replace(network, interface=name)
+        if options.parent:
+            self._check_sharing(network, options.parent)
+            return msgspec.structs.replace(network, interface=options.parent)
+        return msgspec.structs.replace(
+            network, interface=self._names.dummy(network.id), internal=True, made_interface=True
+        )
+
+    def _check_sharing(self, network: Network, parent: str) -> None:
+        """Networks may share a parent, but not of two drivers, nor one that is passed through."""
+        for other in self.sliced():
+            if other.interface != parent:
+                continue
+            modes = [found.mode for one in (network, other) if (found := slice_options(one))]
+            if other.driver != network.driver or "passthru" in modes:
+                raise Conflict(f"network {other.name} is already using parent interface {parent}")
+
+    def note_parent(self, network: Network) -> Network:
+        """The parent of a network was made for it."""
+        with self._lock:
+            changed = msgspec.structs.replace(network, made_interface=True)
+            self._records.change_network(changed)
+            self._networks = {**self._networks, network.id: changed}
+            return changed
 
     def forget(self, network: Network) -> None:
         """Conflict while it has endpoints."""
@@ -140,9 +174,11 @@ class Catalog:
         return network
 
     def _subnets(self, request: NetworkRequest) -> tuple[Subnet, ...]:
-        """Those asked for; one of IPv4, and of IPv6 if it was asked for, is chosen without."""
+        """Those asked for; one of each address family that was asked for is chosen without."""
         subnets = check_requested(request.subnets, self._own_prefixes())
-        if of_version(subnets, 4) is None:
+        if not request.ipv4 and of_version(subnets, 4):
+            raise InvalidArgument("an IPv4 subnet was given for a network without IPv4")
+        if request.ipv4 and of_version(subnets, 4) is None:
             subnets = (self._choose(), *subnets)
         if request.ipv6 and of_version(subnets, 6) is None:
             subnets = (*subnets, choose_ipv6())
@@ -163,6 +199,7 @@ def _network(request: NetworkRequest, subnets: tuple[Subnet, ...]) -> Network:
         driver=request.driver or BRIDGE,
         subnets=subnets,
         internal=request.internal,
+        ipv4=request.ipv4,
         ipv6=of_version(subnets, 6) is not None,
         attachable=request.attachable,
         options=request.options,

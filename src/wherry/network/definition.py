@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from wherry.errors import InvalidArgument, NotSupported, PermissionDenied
 from wherry.network.api import Network, NetworkRequest
 from wherry.network.firewall import BridgePolicy
+from wherry.network.slicing import Kind, SliceOptions, parse_slice_options
 
 BRIDGE, HOST, NONE = "bridge", "host", "none"
 PREDEFINED = frozenset({BRIDGE, HOST, NONE})
@@ -99,8 +100,13 @@ def _bind_address(value: str) -> str:
         ) from None
 
 
-def check_request(request: NetworkRequest) -> BridgeOptions:
-    """The options of a network that may be made under this name with this driver."""
+def parse_mtu(options: Mapping[str, str]) -> int:
+    """Of a network of any driver, in bytes; 0: not said. InvalidArgument."""
+    return _mtu(options.get(OPTION_MTU, ""))
+
+
+def check_request(request: NetworkRequest) -> None:
+    """Whether a network may be made under this name with this driver and these options."""
     name = request.name
     if name in PREDEFINED or name == "default":
         raise PermissionDenied(f"operation is not permitted on predefined {name} network")
@@ -108,11 +114,38 @@ def check_request(request: NetworkRequest) -> BridgeOptions:
         raise InvalidArgument(
             f"invalid network name {name!r}: want letters, digits, '_', '.' and '-'"
         )
-    if request.driver not in ("", BRIDGE):
+    if not request.ipv4 and not request.ipv6:
+        raise InvalidArgument("IPv4 or IPv6 must be enabled")
+    kind = slice_kind(request.driver)
+    if kind:
+        _matching(request.options, OPTION_PREFIX, _INTERFACE_PREFIX, "eth")
+        parse_mtu(request.options)
+        parse_slice_options(kind, request.options)
+    elif request.driver in ("", BRIDGE):
+        parse_options(request.options)
+    else:
         raise NotSupported(
-            f"network driver {request.driver!r} is not supported: this engine offers bridge"
+            f"network driver {request.driver!r} is not supported: this engine offers bridge, "
+            "macvlan and ipvlan"
         )
-    return parse_options(request.options)
+
+
+def interface_prefix(network: Network) -> str:
+    """What the names of its interfaces inside begin with. InvalidArgument."""
+    return _matching(network.options, OPTION_PREFIX, _INTERFACE_PREFIX, "eth")
+
+
+def slice_kind(driver: str) -> Kind | None:
+    """The kind of links of a driver that slices an interface of the host."""
+    if driver == "macvlan":
+        return "macvlan"
+    return "ipvlan" if driver == "ipvlan" else None
+
+
+def slice_options(network: Network) -> SliceOptions | None:
+    """None for networks with a bridge, or without any interface."""
+    kind = slice_kind(network.driver)
+    return parse_slice_options(kind, network.options) if kind else None
 
 
 def policy_of(network: Network) -> BridgePolicy:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from wherry.errors import InternalError, InvalidArgument
 from wherry.network.allocation import AddressTaken, Allocator
 from wherry.network.api import Endpoint, EndpointRequest, Network
-from wherry.network.definition import parse_options
+from wherry.network.definition import interface_prefix, slice_options
 from wherry.network.links import Links
 from wherry.network.naming import HostNames
 from wherry.network.reaper import Reaper
 from wherry.network.records import Records
 from wherry.network.sandbox import NetnsSandbox
+from wherry.network.slices import Slices, remove_slice
 from wherry.sys.faults import reach
 
 _NAME_ATTEMPTS = 5
@@ -22,9 +23,10 @@ class Endpoints:
     """Endpoints in the database and in the kernel; the database knows of one first and forgets
     it last, so that a crash leaves nothing that reconcile() would not find."""
 
-    def __init__(self, records: Records, links: Links, names: HostNames) -> None:
+    def __init__(self, records: Records, links: Links, slices: Slices, names: HostNames) -> None:
         self._records = records
         self._links = links
+        self._slices = slices
         self._allocator = Allocator(records, names)
         self._reaper = Reaper(names.leaving_group, self._released)
 
@@ -63,9 +65,7 @@ class Endpoints:
         raise taken
 
     def _lease(self, network: Network, sandbox: NetnsSandbox, request: EndpointRequest) -> Endpoint:
-        interface = request.interface or sandbox.free_name(
-            parse_options(network.options).interface_prefix
-        )
+        interface = request.interface or sandbox.free_name(interface_prefix(network))
         try:
             return self._allocator.lease(network, request, interface)
         except AddressTaken as error:
@@ -76,19 +76,31 @@ class Endpoints:
 
     def _attach(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         try:
-            self._links.attach(network, sandbox, endpoint)
+            if slice_options(network):
+                self._slices.attach(network, sandbox, endpoint)
+            else:
+                self._links.attach(network, sandbox, endpoint)
         except FileExistsError:  # the link of that name is not ours to remove
             self._records.remove_endpoints([endpoint.id])
             raise
         except BaseException:
-            self._links.remove(endpoint.host_interface)
+            self._remove_link(sandbox, endpoint)
             self._records.remove_endpoints([endpoint.id])
             raise
 
-    def disconnect(self, endpoint: Endpoint) -> None:
-        """Forget the endpoint now; its link goes, and its addresses come free, soon. Idempotent."""
+    def _remove_link(self, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
+        if endpoint.host_interface:
+            self._links.remove(endpoint.host_interface)
+        else:
+            remove_slice(sandbox, endpoint)
+
+    def disconnect(self, endpoint: Endpoint, sandbox: NetnsSandbox | None) -> None:
+        """Forget the endpoint now; its link goes, and its addresses come free, soon. Idempotent.
+        A slice in a sandbox that goes on is removed at once."""
         if self._records.begin_leaving(endpoint.id):
             reach("endpoint.leaving")
+            if sandbox and not endpoint.host_interface:
+                remove_slice(sandbox, endpoint)
             self._reaper.remove(endpoint)
 
     def _released(self, endpoints: Sequence[Endpoint]) -> None:

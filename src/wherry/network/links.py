@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import time
 from collections.abc import Sequence
 
 from wherry.errors import Conflict, InternalError, ResourceExhausted
 from wherry.network import sysctl
 from wherry.network.api import Endpoint, Network
 from wherry.network.definition import parse_options
+from wherry.network.inside import configure, wait_until_running
 from wherry.network.naming import HostNames, random_mac
 from wherry.network.reaper import remove_links
 from wherry.network.sandbox import NetnsSandbox
 from wherry.network.subnets import Prefix, parse_prefix
 from wherry.sys.netlink.connection import NetlinkError
-from wherry.sys.netlink.route import Address, Interface, Link, RouteConnection, Veth
+from wherry.sys.netlink.route import Interface, Link, RouteConnection, Veth
 
 _DEFAULT_MTU = 1500
 _PORTS_OF_A_BRIDGE = 1023  # linux/net/bridge/br_private.h, BR_MAX_PORTS
-_RUNNING_LIMIT, _RUNNING_INTERVAL = 2.0, 0.0005  # seconds
 
 
 class Links:
@@ -99,21 +98,9 @@ class Links:
         FileExistsError if a name of the link is taken, on the host or inside; other OSErrors.
         """
         self._create_pair(network, sandbox, endpoint)
-        if endpoint.ipv6 or any(":" in one for one in endpoint.link_local):
-            sandbox.enable_ipv6(endpoint.interface)
-        self._configure(sandbox, endpoint)
-        self._wait_until_running(endpoint.host_interface, network.interface)
-
-    def choose_gateway(self, sandbox: NetnsSandbox, endpoints: Sequence[Endpoint]) -> None:
-        """See :meth:`wherry.network.api.Networks.choose_gateway`."""
-        ways4 = [(one.interface, one.gateway) for one in endpoints if one.gateway]
-        ways6 = [(one.interface, one.ipv6_gateway) for one in endpoints if one.ipv6_gateway]
-        try:
-            for interface, gateway in (*ways4[:1], *ways6[:1]):
-                index = sandbox.route.link(interface).index
-                sandbox.route.replace_default_route(index, ipaddress.ip_address(gateway))
-        except NetlinkError as error:
-            raise InternalError(f"cannot set the default route: {error.strerror}") from error
+        configure(sandbox, endpoint)
+        port, bridge = endpoint.host_interface, network.interface
+        wait_until_running(lambda: self._route.are_running(port, bridge), port)
 
     def _create_pair(self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
         """Someone may have removed the bridge: then it is made again."""
@@ -146,35 +133,6 @@ class Links:
             isolated=not parse_options(network.options).icc,
             hairpin=bridged_frames_are_filtered(),
         )
-
-    def _wait_until_running(self, port: str, bridge: str) -> None:
-        """A frame that is sent before is lost, and the container's first connection would take a
-        second longer. The kernel may be busy with removals for some tens of milliseconds."""
-        deadline = time.monotonic() + _RUNNING_LIMIT
-        while not self._route.are_running(port, bridge):
-            if time.monotonic() > deadline:
-                raise OSError(errno.ENETDOWN, f"the link {port} does not get ready")
-            time.sleep(_RUNNING_INTERVAL)
-
-    def _configure(self, sandbox: NetnsSandbox, endpoint: Endpoint) -> None:
-        link = sandbox.route.take_up(endpoint.interface)
-        addresses: list[Interface] = []
-        gateways: list[Address] = []
-        for address, prefix, gateway in (
-            (endpoint.ipv4, endpoint.ipv4_prefix, endpoint.gateway),
-            (endpoint.ipv6, endpoint.ipv6_prefix, endpoint.ipv6_gateway),
-        ):
-            if address:
-                addresses.append(ipaddress.ip_interface(f"{address}/{prefix}"))
-            if gateway and sandbox.claim_default_route(6 if ":" in gateway else 4):
-                gateways.append(ipaddress.ip_address(gateway))
-        addresses += [_link_local(one) for one in endpoint.link_local]
-        sandbox.route.configure(link.index, addresses, gateways)
-
-
-def _link_local(address: str) -> Interface:
-    """With the prefix of all link-local addresses (RFC 3927, RFC 4291)."""
-    return ipaddress.ip_interface(f"{address}/{64 if ':' in address else 16}")
 
 
 def bridged_frames_are_filtered() -> bool:

@@ -48,6 +48,10 @@ class HostNames:
         """The interface group of links that are being removed."""
         return 0x57000000 | zlib.crc32(self.instance.encode()) & 0xFFFFFF
 
+    def dummy(self, network_id: str) -> str:
+        """The parent of a macvlan or ipvlan network that has none on the host."""
+        return f"wd{self.instance}-{network_id}"[:_NAME_LIMIT]
+
     def bridge(self, network_id: str) -> str:
         return (self.bridge_prefix + network_id)[:_NAME_LIMIT]
 

@@ -92,6 +92,11 @@ class Records:
         except sqlite3.IntegrityError:
             raise Conflict(f"network with name {network.name} already exists") from None
 
+    def change_network(self, network: Network) -> None:
+        """Replace the record of one that is there."""
+        record = msgspec.json.encode(network)
+        self._db.execute("UPDATE network SET record = ? WHERE id = ?", record, network.id)
+
     def remove_network(self, network_id: str) -> None:
         """Conflict while it has endpoints."""
         try:

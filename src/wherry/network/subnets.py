@@ -116,7 +116,7 @@ def _check_one_of_each(prefixes: Sequence[Prefix]) -> None:
     for version in (4, 6):
         if sum(prefix.version == version for prefix in prefixes) > 1:
             raise InvalidArgument(
-                f"a bridge network has at most one IPv{version} subnet, several were given"
+                f"a network has at most one IPv{version} subnet, several were given"
             )
 
 

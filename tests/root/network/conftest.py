@@ -260,6 +260,12 @@ class Machine:
         asked = EndpointRequest(container_id=os.urandom(32).hex(), container_name=name, **request)
         return Container(sandbox, self.networks.connect(network, sandbox, asked))
 
+    def join(self, container: Container, network: str, **request: str) -> Endpoint:
+        """Attach a container to one more network."""
+        identity = container.endpoint.container_id
+        asked = EndpointRequest(container_id=identity, **request)
+        return self.networks.connect(network, container.sandbox, asked)
+
     def publish(self, container: Container, *requests: PortRequest) -> list[int]:
         """The ports of the host; the sockets are held until the end of the test, as by a
         container's monitor."""

@@ -5,8 +5,9 @@ import pytest
 from wherry.errors import InvalidArgument, NotSupported, PermissionDenied
 from wherry.network.api import NetworkRequest
 from wherry.network.config import AddressPool
-from wherry.network.definition import BridgeOptions, check_request, parse_options
+from wherry.network.definition import OPTION_MTU, BridgeOptions, check_request, parse_options
 from wherry.network.naming import HostNames, mac_of, parse_mac, random_mac
+from wherry.network.slicing import vlan_of
 
 BRIDGE = "com.docker.network.bridge."
 
@@ -65,8 +66,46 @@ def test_names_that_are_none(name: str) -> None:
 
 
 def test_other_drivers_are_refused_by_name() -> None:
-    with pytest.raises(NotSupported, match="'macvlan' is not supported"):
-        check_request(NetworkRequest(name="x", driver="macvlan"))
+    with pytest.raises(NotSupported, match="'overlay' is not supported"):
+        check_request(NetworkRequest(name="x", driver="overlay"))
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "sentence"),
+    [
+        ("macvlan", {"macvlan_mode": "l2"}, "macvlan_mode=l2: want bridge, private"),
+        ("ipvlan", {"ipvlan_mode": "bridge"}, "ipvlan_mode=bridge: want l2, l3, l3s"),
+        ("ipvlan", {"ipvlan_flag": "x"}, "ipvlan_flag=x: want bridge"),
+        ("macvlan", {"parent": "a/b"}, "invalid parent 'a/b'"),
+        ("macvlan", {"parent": "x" * 16}, "invalid parent"),
+        ("macvlan", {OPTION_MTU: "1"}, "want 68 to 65535 bytes"),
+    ],
+)
+def test_options_of_slices_that_make_no_sense(
+    driver: str, options: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=sentence):
+        check_request(NetworkRequest(name="x", driver=driver, options=options))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("eth0.10", ("eth0", 10)),
+        ("br.a.4094", ("br.a", 4094)),
+        ("eth0", None),
+        ("eth0.0", None),
+        ("eth0.4095", None),
+        (".5", None),
+    ],
+)
+def test_vlans_by_name(name: str, found: tuple[str, int] | None) -> None:
+    assert vlan_of(name) == found
+
+
+def test_a_network_has_an_address_family() -> None:
+    with pytest.raises(InvalidArgument, match="IPv4 or IPv6 must be enabled"):
+        check_request(NetworkRequest(name="x", ipv4=False))
 
 
 def test_names_on_the_host_fit_and_differ() -> None:

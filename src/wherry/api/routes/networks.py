@@ -42,6 +42,7 @@ class _Create(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     ingress: bool = False
     config_only: bool = False
     ipam: _Ipam = msgspec.field(default=_Ipam(), name="IPAM")
+    enable_ipv4: bool | None = msgspec.field(default=None, name="EnableIPv4")
     enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
@@ -59,6 +60,11 @@ async def create(context: Context, request: Request, _: str) -> Reply:
 
 
 def _request(asked: _Create) -> NetworkRequest:
+    for config in asked.ipam.config:
+        if not config.subnet and (config.gateway or config.ip_range or config.auxiliary_addresses):
+            raise InvalidArgument(
+                "every gateway, ip-range and aux-address must have a corresponding subnet"
+            )
     subnets = tuple(
         Subnet(
             subnet=config.subnet,
@@ -74,6 +80,7 @@ def _request(asked: _Create) -> NetworkRequest:
         driver=asked.driver or "bridge",
         subnets=subnets,
         internal=asked.internal,
+        ipv4=asked.enable_ipv4 is not False,
         ipv6=asked.enable_ipv6,
         attachable=asked.attachable,
         options=asked.options,

@@ -22,7 +22,7 @@ def network(
         "Created": rfc3339(value.created_ns),
         "Scope": "local",
         "Driver": value.driver,
-        "EnableIPv4": True,
+        "EnableIPv4": value.ipv4,
         "EnableIPv6": value.ipv6,
         "IPAM": {
             "Driver": "default",

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from wherry.sys.netlink.connection import NETLINK_ROUTE, Connection, NetlinkError
 from wherry.sys.netlink.wire import (
@@ -21,6 +22,7 @@ from wherry.sys.netlink.wire import (
     string_of,
     text,
     u8,
+    u16,
     u32,
 )
 
@@ -33,16 +35,21 @@ IFF_UP = 0x1
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
+_IFLA_MASTER, _IFLA_LINKINFO = 10, 18
 _IFLA_OPERSTATE, _IFLA_GROUP, _IFLA_NET_NS_FD = 16, 27, 28
 _IF_OPER_UP = b"\x06"
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
+_MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+_IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+_IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
+_RT_SCOPE_LINK = 253
 
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBI")
@@ -89,9 +96,39 @@ class Veth:
     """The bridge may send a frame back through the port that it came from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A link of its own on top of another one, the *parent*, made in another namespace.
+
+    ``kind`` is "macvlan", with a hardware address of its own, or "ipvlan", with its parent's.
+    ``flag`` is of ipvlan only (linux/if_link.h, IPVLAN_F_).
+    """
+
+    kind: Literal["macvlan", "ipvlan"]
+    parent: int  # index
+    name: str
+    netns_fd: int
+    mode: str
+    flag: str = "bridge"
+    mac: str = ""
+    mtu: int = 0  # bytes; 0: the parent's
+
+    def data(self) -> bytes:
+        if self.kind == "macvlan":
+            return u32(1, _MACVLAN_MODES[self.mode])
+        return u16(1, _IPVLAN_MODES[self.mode]) + u16(2, _IPVLAN_FLAGS[self.flag])
+
+
 def _link_header(index: int = 0, up: bool = False) -> bytes:
     flag = IFF_UP if up else 0
     return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, flag, flag)
+
+
+def _link_info(kind: str, data: bytes = b"") -> bytes:
+    parts = [text(_IFLA_INFO_KIND, kind)]
+    if data:
+        parts.append(nested(_IFLA_INFO_DATA, data))
+    return nested(_IFLA_LINKINFO, *parts)
 
 
 def _mac_bytes(mac: str) -> bytes:
@@ -114,7 +151,7 @@ class RouteConnection:
             + text(_IFLA_IFNAME, name)
             + u32(_IFLA_MTU, mtu)
             + attribute(_IFLA_ADDRESS, _mac_bytes(mac))
-            + nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"))
+            + _link_info("bridge")
         )
         self._connection.call(Message(_RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL))
         return self.link(name)
@@ -134,16 +171,50 @@ class RouteConnection:
             + u32(_IFLA_MTU, veth.mtu)
             + attribute(_IFLA_ADDRESS, _mac_bytes(veth.mac))
             + u32(_IFLA_MASTER, veth.master)
-            + nested(
-                _IFLA_LINKINFO,
-                text(_IFLA_INFO_KIND, "veth"),
-                nested(_IFLA_INFO_DATA, nested(_VETH_INFO_PEER, peer)),
-            )
+            + _link_info("veth", nested(_VETH_INFO_PEER, peer))
         )
         messages = [Message(_RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL)]
         if veth.isolated or veth.hairpin:
             messages.append(_port_options(veth))
         self._connection.call(*messages)
+
+    def create_slice(self, one: Slice) -> None:
+        """Make a link over a parent, inside a namespace. EEXIST; EBUSY if the parent cannot be
+        shared in this mode; EOPNOTSUPP if the kernel has no such links."""
+        payload = (
+            _link_header()
+            + text(_IFLA_IFNAME, one.name)
+            + u32(_IFLA_LINK, one.parent)
+            + u32(_IFLA_NET_NS_FD, one.netns_fd)
+            + (attribute(_IFLA_ADDRESS, _mac_bytes(one.mac)) if one.mac else b"")
+            + (u32(_IFLA_MTU, one.mtu) if one.mtu else b"")
+            + _link_info(one.kind, one.data())
+        )
+        self._connection.call(Message(_RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL))
+
+    def create_vlan(self, name: str, parent: int, number: int) -> Link:
+        """Make a link for one VLAN (802.1Q) of another link, and take it up."""
+        info = _link_info("vlan", u16(1, number))
+        return self._create_up(name, u32(_IFLA_LINK, parent) + info)
+
+    def create_dummy(self, name: str) -> Link:
+        """Make a link that leads nowhere, and take it up."""
+        return self._create_up(name, _link_info("dummy"))
+
+    def _create_up(self, name: str, more: bytes) -> Link:
+        payload = _link_header(up=True) + text(_IFLA_IFNAME, name) + more
+        self._connection.call(Message(_RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL))
+        return self.link(name)
+
+    def knows_kind(self, kind: str) -> bool:
+        """Whether the kernel has links of a kind that needs a parent. It is asked for one without
+        a parent, which loads the module and then is refused."""
+        payload = _link_header() + text(_IFLA_IFNAME, "wherry-probe") + _link_info(kind)
+        try:
+            self._connection.call(Message(_RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL))
+        except NetlinkError as error:
+            return error.errno != errno.EOPNOTSUPP
+        return True
 
     def link(self, name: str) -> Link:
         """ENODEV if there is none."""
@@ -188,7 +259,8 @@ class RouteConnection:
             self._connection.call(*messages)
 
     def replace_default_route(self, index: int, gateway: Address) -> None:
-        """Lead the default route of the gateway's address family through it."""
+        """Lead the default route of the gateway's address family through it; through the link
+        itself if it is the unspecified address."""
         self._connection.call(_default_route(index, gateway, NLM_F_CREATE | NLM_F_REPLACE))
 
     def delete_link(self, name: str) -> bool:
@@ -278,10 +350,14 @@ def _add_address(index: int, interface: Interface) -> Message:
 
 
 def _default_route(index: int, gateway: Address, flags: int) -> Message:
+    """Without a next hop if the gateway is the unspecified address: all is on the link then."""
+    on_link = gateway.is_unspecified
+    scope = _RT_SCOPE_LINK if on_link and gateway.version == 4 else _RT_SCOPE_UNIVERSE
     header = _RTMSG.pack(
-        _family(gateway), 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0
+        _family(gateway), 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0
     )
-    payload = header + attribute(_RTA_GATEWAY, gateway.packed) + u32(_RTA_OIF, index)
+    payload = header + (b"" if on_link else attribute(_RTA_GATEWAY, gateway.packed))
+    payload += u32(_RTA_OIF, index)
     return Message(_RTM_NEWROUTE, payload, flags)
 
 
