@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +34,13 @@ _USERS_KEPT = 512
 UserKey = tuple[Digest, str, tuple[str, ...]]
 
 
+class Bundle(NamedTuple):
+    """What a start is told, and what is to be remembered of it."""
+
+    path: str
+    apparmor_profile: str  # as clients know it
+
+
 class BundleMaker:
     """Writes bundles. Safe to call from several threads."""
 
@@ -50,8 +58,8 @@ class BundleMaker:
         self._facts: HostFacts = host_facts()
         self._users: dict[UserKey, ResolvedUser] = {}
 
-    def write(self, record: Container, connection: Connection, snapshot: str) -> str:
-        """Make the bundle's directory and return its path."""
+    def write(self, record: Container, connection: Connection, snapshot: str) -> Bundle:
+        """Make the bundle's directory."""
         bundle = os.path.join(self._settings.runtime_dir(record.id), "bundle")
         root = os.path.join(bundle, "rootfs")
         os.makedirs(root, mode=0o755)
@@ -60,7 +68,8 @@ class BundleMaker:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with open(os.open(os.path.join(bundle, "config.json"), flags, 0o600), "wb") as file:
             file.write(msgspec.json.encode(spec))
-        return bundle
+        profile = spec.process.apparmor_profile if spec.process else ""
+        return Bundle(bundle, shown(profile, self._facts))
 
     def _inputs(
         self, record: Container, connection: Connection, snapshot: str, root: str

@@ -33,6 +33,7 @@ class Launched:
     process: Process
     endpoints: dict[str, Endpoint]
     ports: tuple[PublishedPort, ...]
+    apparmor_profile: str
 
 
 class Launcher:
@@ -71,7 +72,7 @@ class Launcher:
             try:
                 bundle = self._bundles.write(record, connection, key)
                 reach("start.bundled")
-                request = self._request(record, bundle, key, attach)
+                request = self._request(record, bundle.path, key, attach)
                 process = self._runtime.start(request, _descriptors(attach, connection))
                 reach("start.answered")
                 self._networking.started(record.id, process.pid)
@@ -80,7 +81,7 @@ class Launcher:
             undo.pop_all()
         if attach:
             attach.stream.close()
-        return Launched(process, connection.endpoints, connection.ports)
+        return Launched(process, connection.endpoints, connection.ports, bundle.apparmor_profile)
 
     def _request(
         self, record: Container, bundle: str, key: str, attach: PendingAttach | None

@@ -100,6 +100,7 @@ class Lifecycle:
                 state=state,
                 endpoints=launched.endpoints,
                 ports=launched.ports,
+                apparmor_profile=launched.apparmor_profile,
                 created_mountpoints=_union(
                     record.created_mountpoints, launched.process.created_mountpoints
                 ),

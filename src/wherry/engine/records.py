@@ -90,6 +90,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     host_ca: bool = False
     created_mountpoints: tuple[str, ...] = ()
     exec_ids: tuple[str, ...] = ()
+    apparmor_profile: str = ""  # of the last start
 
     @property
     def hostname(self) -> str:

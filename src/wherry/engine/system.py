@@ -10,9 +10,11 @@ import uuid
 
 from wherry import __version__
 from wherry.cgroup.api import Cgroups
+from wherry.engine import apparmor
 from wherry.engine.api import SystemInfo
 from wherry.engine.events import Events
 from wherry.engine.settings import EngineSettings
+from wherry.engine.spec import host_facts
 from wherry.engine.table import ContainerTable
 from wherry.store.api import Images
 from wherry.store.database import Database
@@ -67,7 +69,7 @@ class System:
             stopped=len(states) - running - paused,
             images=len(self._images.list()),
             security_options=_security_options(),
-            warnings=(),
+            warnings=apparmor.warnings(host_facts()),
             labels=self._settings.labels,
             http_proxy=proxies.get("HTTP_PROXY") or proxies.get("http_proxy", ""),
             https_proxy=proxies.get("HTTPS_PROXY") or proxies.get("https_proxy", ""),
@@ -112,6 +114,6 @@ def _operating_system() -> str:
 
 def _security_options() -> tuple[str, ...]:
     options = ["name=seccomp,profile=builtin", "name=cgroupns"]
-    if os.path.isdir("/sys/kernel/security/apparmor"):
+    if host_facts().apparmor:
         options.insert(0, "name=apparmor")
     return tuple(options)

@@ -88,7 +88,7 @@ def process_ops(
     yield SetStdio(user.uid)
     yield FindHome(process.env, user.uid)
     yield from _kernel_ops(process, personality)
-    yield from _label_ops(process)
+    yield from _label_ops(process, own_init)
     before, after = _init_ops(process, become) if own_init else ((), ())
     yield from before
     yield CloseDescriptors(preserve_fds)
@@ -111,10 +111,10 @@ def process_ops(
 
 
 def _init_ops(process: Process, become: BecomeUser) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-    if process.apparmor_profile or process.selinux_label:
+    if process.selinux_label:
         raise NotSupported(
-            "an init of the container's own is not supported together with an AppArmor or SELinux "
-            "label: only an executed program would get the label"
+            "an init of the container's own is not supported together with an SELinux label: only "
+            "an executed program would get the label"
         )
     from wherry.runtime.ops.init import NameInit, StayAsInit  # few containers have one
 
@@ -207,9 +207,11 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     return tuple(sorted(cpus))
 
 
-def _label_ops(process: Process) -> Iterator[Op]:
-    if process.apparmor_profile:
-        value = f"exec {process.apparmor_profile}"
-        yield SetSecurityLabel("apparmor/exec", value, "AppArmor")
+def _label_ops(process: Process, own_init: bool) -> Iterator[Op]:
+    profile = process.apparmor_profile
+    if profile and own_init:  # it executes nothing, so that it changes at once, and its child too
+        yield SetSecurityLabel("apparmor/current", f"changeprofile {profile}", "AppArmor")
+    elif profile:
+        yield SetSecurityLabel("apparmor/exec", f"exec {profile}", "AppArmor")
     if process.selinux_label:
         yield SetSecurityLabel("exec", process.selinux_label, "SELinux")

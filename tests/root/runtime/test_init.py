@@ -148,7 +148,7 @@ def test_a_program_that_is_missing_is_named(box: Box) -> None:
 
 def test_a_label_for_executed_programs_is_refused(box: Box) -> None:
     with pytest.raises(NotSupported, match="init of the container's own"):
-        box.start("true", annotations=INIT, process_apparmor_profile="some")
+        box.start("true", annotations=INIT, process_selinux_label="some")
 
 
 def test_a_filter_that_forbids_forks_is_an_error_in_words(box: Box) -> None:

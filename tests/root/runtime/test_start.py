@@ -441,6 +441,7 @@ def test_an_interpreter_that_is_missing(box: Box) -> None:
             "cannot mount nosuchfs on /x: no such device",
         ),
         ({"process_apparmor_profile": "p"}, Exception, "this kernel runs without AppArmor"),
+        ({"process_selinux_label": "p"}, Exception, "this kernel runs without SELinux"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(

@@ -245,6 +245,26 @@ def test_apparmor_needs_a_kernel_that_has_it() -> None:
     assert process.apparmor_profile == "mine"
 
 
+def test_which_apparmor_profile_a_container_has() -> None:
+    facts = msgspec.structs.replace(FACTS, apparmor=True)
+
+    def profile(loaded: bool = True, privileged: bool = False, *options: str) -> str:
+        host = HostConfig(privileged=privileged, security_opt=options)
+        process = spec(host, facts=facts, has_default_apparmor=loaded).process
+        assert process
+        return process.apparmor_profile
+
+    assert profile() == "wherry-default"
+    assert profile(False) == ""  # there is no parser: documented, and told by info
+    assert profile(True, True) == ""
+    assert profile(True, False, "apparmor=unconfined") == ""
+    assert profile(True, True, "apparmor=mine") == "mine"
+    assert profile(False, False, "apparmor=wherry-default") == "wherry-default"
+    without = spec(HostConfig(), has_default_apparmor=True).process
+    assert without
+    assert without.apparmor_profile == ""
+
+
 def test_shared_namespaces() -> None:
     host = HostConfig(
         network_mode="host", pid_mode="host", ipc_mode="host", uts_mode="host", cgroupns_mode="host"

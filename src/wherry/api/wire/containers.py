@@ -147,7 +147,7 @@ def inspection(
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": container.apparmor_profile,
         "ExecIDs": container.exec_ids or None,
         "HostConfig": host_config(container.host),
         "GraphDriver": {"Name": driver, "Data": None},

@@ -58,10 +58,17 @@ def host_facts(cgroup_root: str = "/sys/fs/cgroup") -> HostFacts:
         machine=uname.machine,
         capabilities=names_of(int(_status("CapBnd") or "0", 16)),
         cpus=len(os.sched_getaffinity(0)),
-        apparmor=_reads("/sys/module/apparmor/parameters/enabled", "Y"),
+        apparmor=_has_apparmor(),
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         seccomp=_status("Seccomp") != "",
         lacks=_lacking(cgroup_root, mode),
+    )
+
+
+def _has_apparmor() -> bool:
+    """Whether it is enabled, and its interface is here: in a container it usually is not."""
+    return os.path.isdir("/sys/kernel/security/apparmor") and _reads(
+        "/sys/module/apparmor/parameters/enabled", "Y"
     )
 
 

@@ -36,7 +36,8 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
 class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     """``config`` is merged with the image's. ``root_path`` is where the root file system will be
     mounted; ``extra_env`` and ``extra_mounts`` are the engine's (proxies, CA bundle), the
-    variables below those that the user set."""
+    variables below those that the user set. ``has_default_apparmor`` tells that the profile for
+    containers that name none is loaded."""
 
     container_id: str
     config: ContainerConfig
@@ -53,3 +54,4 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     extra_env: tuple[str, ...] = ()
     joined: Joined = Joined()
     use_init: bool = False
+    has_default_apparmor: bool = False

@@ -44,7 +44,9 @@ def container_process(
         capabilities=process_capabilities(bounding, inputs.user.uid),
         rlimits=rlimits(host.ulimits or ()),
         no_new_privileges=options.no_new_privileges,
-        apparmor_profile="" if host.privileged else apparmor_profile(options, inputs.facts),
+        apparmor_profile=apparmor_profile(
+            options, host, inputs.facts, has_default=inputs.has_default_apparmor
+        ),
         oom_score_adj=host.oom_score_adj,
     )
 

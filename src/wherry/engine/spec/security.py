@@ -36,7 +36,10 @@ READONLY_PATHS = (
     "/proc/sysrq-trigger",
 )
 
-_UNCONFINED = "unconfined"
+DEFAULT_APPARMOR = "wherry-default"
+"""The profile of containers that name none (:mod:`wherry.engine.apparmor` loads it)."""
+UNCONFINED = "unconfined"
+
 _BUILTIN = ("", "builtin")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -77,7 +80,7 @@ def _with(options: SecurityOptions, key: str, value: str, text: str) -> Security
         if value.lower() not in _BOOLEANS:
             raise InvalidArgument(f'invalid --security-opt 2: "{text}"')
         return replace(options, no_new_privileges=_BOOLEANS[value.lower()])
-    if key == "systempaths" and value == _UNCONFINED:
+    if key == "systempaths" and value == UNCONFINED:
         return replace(options, unconfined_paths=True)
     if key == "label":
         return _label(options, value)
@@ -98,17 +101,25 @@ def seccomp_filter(
 
     A privileged container has none unless a profile is given. InvalidArgument for a broken one.
     """
-    if options.seccomp == _UNCONFINED:
+    if options.seccomp == UNCONFINED:
         return None
     if not options.seccomp:
         return None if host.privileged else default_profile(bounding, facts.machine)
     return load_profile(options.seccomp.encode(), bounding, facts.kernel, facts.machine)
 
 
-def apparmor_profile(options: SecurityOptions, facts: HostFacts) -> str:
-    """The profile to enter; empty for none. NotSupported where the kernel has no AppArmor."""
-    if options.apparmor in ("", _UNCONFINED):
+def apparmor_profile(
+    options: SecurityOptions, host: HostConfig, facts: HostFacts, *, has_default: bool = True
+) -> str:
+    """The profile to enter; empty for none. NotSupported where the kernel has no AppArmor.
+
+    A container has the default one, if there is one, unless it names another or is privileged.
+    """
+    if options.apparmor == UNCONFINED:
         return ""
+    if not options.apparmor:
+        confined = facts.apparmor and has_default and not host.privileged
+        return DEFAULT_APPARMOR if confined else ""
     if not facts.apparmor:
         raise NotSupported(
             f"apparmor={options.apparmor} cannot be set: AppArmor is not enabled on this host"

@@ -120,7 +120,7 @@ def _check_security(host: HostConfig, facts: HostFacts) -> None:
     normalised(host.cap_add or (), "CapAdd")
     normalised(host.cap_drop or (), "CapDrop")
     options = parse_options(host.security_opt or ())
-    apparmor_profile(options, facts)
+    apparmor_profile(options, host, facts)
     profile = seccomp_filter(options, host, (), facts)
     if profile and not facts.seccomp:
         raise NotSupported(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterable
@@ -9,6 +10,15 @@ from collections.abc import Iterable
 import msgspec
 
 from wherry.errors import InternalError, WherryError
+from wherry.sys.files import (
+    PROC_SUPER_MAGIC,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_XDEV,
+    filesystem_type,
+    openat2,
+)
+
+_WITHIN_PROC = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
 
 
 class SetupFailed(InternalError):
@@ -48,12 +58,22 @@ class Setup:
         return f"/proc/self/fd/{self.proc_fd}/{path}"
 
     def write_proc(self, path: str, data: str) -> None:
-        """Write to a file of the host's procfs."""
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.proc_fd)
+        """Write to a file of the host's procfs; EXDEV if something else is in its place.
+
+        A label that went to another file would not be set, and nobody would notice
+        (CVE-2019-16884, CVE-2025-52881).
+        """
+        fd = openat2(self.proc_fd, path, os.O_WRONLY, resolve=_WITHIN_PROC)
         try:
+            if filesystem_type(fd) != PROC_SUPER_MAGIC:
+                raise OSError(errno.EXDEV, f"{path} is not on a procfs")
             os.write(fd, data.encode())
         finally:
             os.close(fd)
+
+    def has_proc(self, path: str) -> bool:
+        """Whether the host's procfs has a file."""
+        return os.access(path, os.F_OK, dir_fd=self.proc_fd)
 
     def read_proc(self, path: str) -> str:
         """Read a small file of the host's procfs."""

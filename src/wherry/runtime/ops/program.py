@@ -109,7 +109,7 @@ class SetStdio(Op, frozen=True):
 
 
 class SetSecurityLabel(Op, frozen=True):
-    """Ask a Linux security module to change the label at the next execve(2)."""
+    """Ask a Linux security module to change the label, at the next execve(2) or now."""
 
     attribute: str  # a file below /proc/self/attr
     value: str
@@ -119,13 +119,21 @@ class SetSecurityLabel(Op, frozen=True):
         return f"set the {self.module} label {self.value!r}"
 
     def execute(self, setup: Setup) -> None:
-        try:
-            setup.write_proc(f"self/attr/{self.attribute}", self.value)
-        except FileNotFoundError:
+        if not self._is_known(setup):
             raise NotSupported(
                 f"cannot {self.describe()}: this kernel runs without {self.module}; leave the "
                 "label out"
-            ) from None
+            )
+        try:
+            setup.write_proc(f"self/attr/{self.attribute}", self.value)
+        except FileNotFoundError:
+            raise InvalidArgument(f"cannot {self.describe()}: it is not loaded") from None
+
+    def _is_known(self, setup: Setup) -> bool:
+        # The files without a module's name are those of whichever module came first.
+        if self.module == "SELinux":
+            return "selinuxfs" in setup.read_proc("filesystems")
+        return setup.has_proc(f"self/attr/{self.attribute}")
 
 
 class BecomeUser(Op, frozen=True):
