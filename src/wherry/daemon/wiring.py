@@ -30,6 +30,7 @@ from wherry.engine.image_service import ImageService
 from wherry.engine.launch import Launcher
 from wherry.engine.lazy import Lazy
 from wherry.engine.lifecycle import Lifecycle
+from wherry.engine.mount_sources import MountSources
 from wherry.engine.name_files import NameFileWriter
 from wherry.engine.name_service import NameService
 from wherry.engine.networking import Networking
@@ -187,7 +188,19 @@ def _launcher(
     settings: EngineSettings, host: _Host, table: ContainerTable, side: _NetworkSide
 ) -> Launcher:
     bundles = BundleMaker(settings, host.snapshots, side.files, table)
-    return Launcher(settings, host.runtime, host.cgroups, host.snapshots, side.networking, bundles)
+    return Launcher(
+        settings,
+        host.runtime,
+        host.cgroups,
+        host.snapshots,
+        side.networking,
+        bundles,
+        _sources(host),
+    )
+
+
+def _sources(host: _Host) -> MountSources:
+    return MountSources(host.volumes, host.images, host.snapshots)
 
 
 def _containers(
@@ -244,7 +257,9 @@ def _services(
         containers=containers,
         execs=execs,
         files=ContainerFiles(
-            table, ContainerTrees(settings, table, launcher, host.snapshots), events
+            table,
+            ContainerTrees(settings, table, launcher, host.snapshots, _sources(host)),
+            events,
         ),
         commits=commits,
         images=images,

@@ -19,6 +19,7 @@ from wherry.engine.network_requests import named_networks, requested_networks
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container, MountPoint
 from wherry.engine.restart import check_policy
+from wherry.engine.runtimes import check_runtime
 from wherry.engine.settings import EngineSettings
 from wherry.engine.signals import parse_signal
 from wherry.engine.spec import check_supported, merge_config
@@ -55,7 +56,7 @@ class Creator:
         self._volumes = volumes
         self._networks = networks
         self._events = events
-        self._mounts = MountMaker(volumes)
+        self._mounts = MountMaker(volumes, images)
 
     def create(
         self,
@@ -97,7 +98,7 @@ class Creator:
                 image_id=image.id,
                 image_name=config.image,
                 config=merged,
-                host=_with_defaults(host, driver),
+                host=_with_defaults(host, driver, self._settings.default_runtime),
                 networking=networks,
                 path=args[0],
                 args=tuple(args[1:]),
@@ -135,6 +136,7 @@ class Creator:
     ) -> tuple[str, ...]:
         check_policy(host.restart_policy, host.auto_remove)
         check_log_config(host)
+        check_runtime(self._settings, host.runtime or "")
         port_requests(config, host)
         parse_signal(config.stop_signal or "")
         if config.working_dir and not posixpath.isabs(config.working_dir):
@@ -165,13 +167,13 @@ class Creator:
         return os.path.join(self._settings.container_dir(container_id), name)
 
 
-def _with_defaults(host: HostConfig, driver: str) -> HostConfig:
+def _with_defaults(host: HostConfig, driver: str, runtime: str) -> HostConfig:
     """The host part as inspect shows it: defaults that were chosen here are named."""
     return msgspec.structs.replace(
         host,
         network_mode=host.network_mode or "default",
         log_config=msgspec.structs.replace(host.log_config, type=driver),
-        runtime=host.runtime or "wherry",
+        runtime=host.runtime or runtime,
         shm_size=host.shm_size or 64 * 1024 * 1024,
         ipc_mode=host.ipc_mode or "private",
         cgroupns_mode=host.cgroupns_mode or ("host" if host.privileged else "private"),

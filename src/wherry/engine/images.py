@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wherry.engine.api import NO_FILTERS, Filters
 from wherry.engine.events import Events
 from wherry.engine.filters import as_bool, check_names, labels_match
-from wherry.engine.records import RemovedImage
+from wherry.engine.records import Container, RemovedImage
 from wherry.engine.table import ContainerTable
 from wherry.errors import Conflict, InvalidArgument
 from wherry.model.digest import Digest, short
@@ -108,12 +108,12 @@ class ImageLibrary:
         return tuple(removed), reclaimed
 
     def _is_used(self, image: Image) -> bool:
-        return any(entry.record.image_id == image.id for entry in self.containers)
+        return any(_needs(entry.record, image) for entry in self.containers)
 
     def _check_unused(self, image: Image, force: bool) -> None:
         for entry in self.containers:
             record = entry.record
-            if record.image_id != image.id:
+            if not _needs(record, image):
                 continue
             running = record.state.running
             if force and not running:
@@ -139,6 +139,11 @@ class ImageLibrary:
     def _event(self, action: str, image: Image, name: str) -> None:
         labels = image.config.config.labels or {}
         self.events.emit("image", action, image.id, {**labels, "name": name})
+
+
+def _needs(record: Container, image: Image) -> bool:
+    """Whether a container was made of an image, or mounts it."""
+    return record.image_id == image.id or any(m.image_id == image.id for m in record.mounts)
 
 
 def _familiar(text: str) -> str:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.engine.bundle import BundleMaker
+from wherry.engine.mount_sources import MountSources
 from wherry.engine.networking import Connection, Networking
 from wherry.engine.records import Container
+from wherry.engine.runtimes import external_runtime
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
 from wherry.errors import InvalidArgument, NotFound, WherryError
@@ -47,6 +49,7 @@ class Launcher:
         snapshots: Snapshotter,
         networking: Networking,
         bundles: BundleMaker,
+        sources: MountSources,
     ) -> None:
         self._settings = settings
         self._runtime = runtime
@@ -54,6 +57,7 @@ class Launcher:
         self._snapshots = snapshots
         self._networking = networking
         self._bundles = bundles
+        self._sources = sources
 
     def launch(
         self, record: Container, attach: PendingAttach | None, *, snapshot: str = ""
@@ -66,11 +70,13 @@ class Launcher:
                 undo.callback(attach.stream.close)
             runtime_dir = self._settings.runtime_dir(record.id)
             undo.callback(shutil.rmtree, runtime_dir, True)
+            prepared = self._sources.open(record)
+            undo.callback(self._sources.close, record.id)
             connection = self._networking.connect(record)
             undo.callback(self._networking.disconnect, connection.endpoints.values())
             reach("start.connected")
             try:
-                bundle = self._bundles.write(record, connection, key)
+                bundle = self._bundles.write(prepared, connection, key)
                 reach("start.bundled")
                 request = self._request(record, bundle.path, key, attach)
                 process = self._runtime.start(request, _descriptors(attach, connection))
@@ -101,6 +107,7 @@ class Launcher:
             attach=attach is not None,
             attach_streams=streams,
             netns=record.host.network_mode != "host",
+            external=external_runtime(self._settings, record),
         )
 
     def cgroup_path(self, record: Container) -> str:
@@ -112,7 +119,9 @@ class Launcher:
 
     def resume(self, records: Iterable[Container]) -> None:
         """After an engine's restart: go on with what running containers need of the engine."""
-        self._networking.resume(records)
+        running = list(records)
+        self._sources.resume(running)
+        self._networking.resume(running)
 
     def renamed(self, record: Container) -> None:
         """A container has another name."""
@@ -121,6 +130,7 @@ class Launcher:
     def release(self, record: Container) -> None:
         """Give back what a run that has ended had."""
         self._networking.disconnect(record.endpoints.values())
+        self._sources.close(record.id)
         shutil.rmtree(self._settings.runtime_dir(record.id), ignore_errors=True)
 
     def clean_up(self, record: Container) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -16,18 +17,27 @@ import msgspec
 
 from wherry.engine.records import MountPoint
 from wherry.errors import InvalidArgument, NotSupported
-from wherry.model.container import ContainerConfig, HostConfig, MountRequest, TmpfsOptions
+from wherry.model.container import (
+    BindOptions,
+    ContainerConfig,
+    HostConfig,
+    MountRequest,
+    TmpfsOptions,
+)
+from wherry.model.idmap import parse_id_map
+from wherry.store.api import Images
 from wherry.volume.api import Volumes
 
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _RELABEL = frozenset({"z", "Z"})
+_OPTION = re.compile(r"[A-Za-z0-9_.:/%+-]{1,255}")
 
 
 class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
-    """One mount as asked. ``source`` is a host path (bind) or a volume's name, which may be empty
-    for a new anonymous one."""
+    """One mount as asked. ``source`` is a host path (bind), an image's name, or a volume's, which
+    may be empty for a new anonymous one."""
 
-    type: Literal["bind", "volume", "tmpfs"]
+    type: Literal["bind", "volume", "tmpfs", "image"]
     destination: str
     source: str = ""
     read_only: bool = False
@@ -37,6 +47,9 @@ class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     no_copy: bool = False
     recursive: bool = True
     force_recursive_read_only: bool = False
+    read_only_below: bool = True
+    subpath: str = ""
+    id_map: str = ""
     tmpfs: TmpfsOptions | None = None
     driver: str = "local"
     driver_options: dict[str, str] = {}
@@ -107,6 +120,7 @@ def parse_bind(text: str, volume_driver: str = "") -> PlannedMount:
         type="volume",
         destination=destination,
         source=source,
+        mode=options.mode or "z",
         driver=volume_driver or "local",
     )
 
@@ -138,28 +152,60 @@ def _bind_options(text: str, options: str) -> PlannedMount:
 def _from_request(request: MountRequest) -> PlannedMount:
     if not request.target:
         raise InvalidArgument("invalid mount config: Target must not be empty")
-    build = {"bind": _bind, "volume": _volume, "tmpfs": _tmpfs}.get(request.type)
+    if request.type in _REFUSED:
+        raise NotSupported(f'mounts of type "{request.type}" need {_REFUSED[request.type]}')
+    build = {"bind": _bind, "volume": _volume, "tmpfs": _tmpfs, "image": _image}.get(request.type)
     if build is None:
-        raise NotSupported(f"mount type {request.type!r} (Mounts.Type) is not supported")
+        raise InvalidArgument(f"mount type unknown: {request.type!r}")
+    _check_consistency(request)
+    _check_options(request)
     return build(request, _destination(request.target))
 
 
+_REFUSED = {"cluster": "a swarm, which this engine has not", "npipe": "Windows"}
+_CONSISTENCIES = ("", "default", "consistent", "cached", "delegated")
+
+
+def _check_consistency(request: MountRequest) -> None:
+    if request.consistency not in _CONSISTENCIES:
+        raise InvalidArgument(f"invalid mount consistency: {request.consistency!r}")
+
+
+def _check_options(request: MountRequest) -> None:
+    """Docker refuses options of another type of mount by their field's name."""
+    given = {
+        "bind": ("BindOptions", request.bind_options),
+        "volume": ("VolumeOptions", request.volume_options),
+        "tmpfs": ("TmpfsOptions", request.tmpfs_options),
+        "image": ("ImageOptions", request.image_options),
+    }
+    for kind, (name, options) in given.items():
+        if options is not None and kind != request.type:
+            raise InvalidArgument(
+                f'invalid mount config for type "{request.type}": field {name} must not be '
+                "specified"
+            )
+
+
 def _bind(request: MountRequest, destination: str) -> PlannedMount:
-    options = request.bind_options
+    options = request.bind_options or BindOptions()
     if not request.source.startswith("/"):
         raise InvalidArgument(
             f"invalid mount config for type \"bind\": invalid mount path: '{request.source}' "
             "mount path must be absolute"
         )
-    create = bool(options and options.create_mountpoint)
+    create = options.create_mountpoint
     if not create and not os.path.lexists(request.source):
         raise InvalidArgument(
             'invalid mount config for type "bind": bind source path does not exist: '
             f"{request.source}"
         )
-    propagation = (options.propagation if options else "") or "rprivate"
+    propagation = options.propagation or "rprivate"
     if propagation not in _PROPAGATIONS:
         raise InvalidArgument(f"invalid propagation mode: {propagation}")
+    _check_read_only(request, options, propagation)
+    if options.id_map:
+        parse_id_map(options.id_map)
     return PlannedMount(
         type="bind",
         destination=destination,
@@ -167,16 +213,37 @@ def _bind(request: MountRequest, destination: str) -> PlannedMount:
         read_only=request.read_only,
         propagation=propagation,
         create_source=create,
-        recursive=not (options and options.non_recursive),
-        force_recursive_read_only=bool(options and options.read_only_force_recursive),
+        recursive=not options.non_recursive,
+        force_recursive_read_only=options.read_only_force_recursive,
+        read_only_below=not options.read_only_non_recursive,
+        id_map=options.id_map,
     )
+
+
+def _check_read_only(request: MountRequest, options: BindOptions, propagation: str) -> None:
+    below, force = options.read_only_non_recursive, options.read_only_force_recursive
+    name = "ReadOnlyForceRecursive" if force else "ReadOnlyNonRecursive"
+    if below and force:
+        wrong = "ReadOnlyNonRecursive and ReadOnlyForceRecursive contradict each other"
+    elif (below or force) and not request.read_only:
+        wrong = f"{name} needs ReadOnly"
+    elif force and options.non_recursive:
+        wrong = "ReadOnlyForceRecursive and NonRecursive contradict each other"
+    elif force and propagation != "rprivate":
+        wrong = "ReadOnlyForceRecursive needs the propagation rprivate"
+    else:
+        return
+    raise InvalidArgument(f'invalid mount config for type "bind": {wrong}')
 
 
 def _volume(request: MountRequest, destination: str) -> PlannedMount:
     options = request.volume_options
-    if options and options.subpath:
-        raise NotSupported("VolumeOptions.Subpath is not supported")
     driver = options.driver_config if options and options.driver_config else None
+    subpath = _subpath(options.subpath if options else "", "volume")
+    if subpath and not request.source:
+        raise InvalidArgument(
+            'invalid mount config for type "volume": Subpath needs the name of a volume'
+        )
     return PlannedMount(
         type="volume",
         destination=destination,
@@ -187,18 +254,55 @@ def _volume(request: MountRequest, destination: str) -> PlannedMount:
         driver=(driver.name if driver else "") or "local",
         driver_options=(driver.options if driver else None) or {},
         labels=(options.labels if options else None) or {},
+        subpath=subpath,
+    )
+
+
+def _subpath(text: str, kind: str) -> str:
+    """A path inside a volume or image; what it leads to is looked at when a container starts."""
+    if not text:
+        return ""
+    clean = posixpath.normpath(text)
+    if text.startswith("/") or clean.split("/")[0] == ".." or "\0" in text:
+        raise InvalidArgument(
+            f'invalid mount config for type "{kind}": subpath must be a relative path within the '
+            f"{kind}: {text!r}"
+        )
+    return "" if clean == "." else clean
+
+
+def _image(request: MountRequest, destination: str) -> PlannedMount:
+    """An image's files. They are read-only, whether that is asked for or not, as with Docker."""
+    if not request.source:
+        raise InvalidArgument('invalid mount config for type "image": field Source is required')
+    options = request.image_options
+    return PlannedMount(
+        type="image",
+        destination=destination,
+        source=request.source,
+        read_only=True,
+        subpath=_subpath(options.subpath if options else "", "image"),
     )
 
 
 def _tmpfs(request: MountRequest, destination: str) -> PlannedMount:
     if request.source:
         raise InvalidArgument('invalid mount config for type "tmpfs": field Source must be empty')
+    _check_tmpfs(request.tmpfs_options or TmpfsOptions())
     return PlannedMount(
         type="tmpfs",
         destination=destination,
         read_only=request.read_only,
         tmpfs=request.tmpfs_options or TmpfsOptions(),
     )
+
+
+def _check_tmpfs(options: TmpfsOptions) -> None:
+    if options.size_bytes < 0 or not 0 <= options.mode <= 0o7777:
+        raise InvalidArgument('invalid mount config for type "tmpfs": bad SizeBytes or Mode')
+    for option in options.options or ():
+        if len(option) not in (1, 2) or not all(_OPTION.fullmatch(text) for text in option):
+            raise InvalidArgument(f'invalid mount config for type "tmpfs": bad option {option!r}')
 
 
 def _from_container(
@@ -216,6 +320,10 @@ def _from_container(
             source=mount.name if mount.type == "volume" else mount.source,
             read_only=mode == "ro" or not mount.rw,
             propagation=mount.propagation,
+            recursive=mount.recursive,
+            read_only_below=mount.read_only_below,
+            subpath=mount.subpath,
+            id_map=mount.id_map,
             no_copy=True,
         )
 
@@ -223,8 +331,9 @@ def _from_container(
 class MountMaker:
     """Makes planned mounts real."""
 
-    def __init__(self, volumes: Volumes) -> None:
+    def __init__(self, volumes: Volumes, images: Images) -> None:
         self._volumes = volumes
+        self._images = images
 
     def make(self, plan: Iterable[PlannedMount], container_id: str) -> tuple[MountPoint, ...]:
         """The mounts as they will be reported; volumes are in use by the container afterwards."""
@@ -233,6 +342,7 @@ class MountMaker:
     def _make(self, mount: PlannedMount, container_id: str) -> MountPoint:
         if mount.type == "volume":
             return self._volume(mount, container_id)
+        image = self._images.get(mount.source) if mount.type == "image" else None
         if mount.create_source and not os.path.lexists(mount.source):
             os.makedirs(mount.source, exist_ok=True)
         return MountPoint(
@@ -244,7 +354,11 @@ class MountMaker:
             propagation=mount.propagation,
             recursive=mount.recursive,
             force_recursive_read_only=mount.force_recursive_read_only,
+            read_only_below=mount.read_only_below,
             tmpfs=mount.tmpfs,
+            subpath=mount.subpath,
+            id_map=mount.id_map,
+            image_id=image.id if image else None,
         )
 
     def _volume(self, mount: PlannedMount, container_id: str) -> MountPoint:
@@ -264,5 +378,6 @@ class MountMaker:
             mode=mount.mode,
             rw=not mount.read_only,
             anonymous=not mount.source,
-            no_copy=mount.no_copy,
+            no_copy=mount.no_copy or bool(mount.subpath),
+            subpath=mount.subpath,
         )

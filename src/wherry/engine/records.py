@@ -49,9 +49,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A mount of a container as the API reports it; ``source`` is a path on the host."""
+    """A mount of a container as the API reports it. ``source`` is a path on the host, or an
+    image's name. ``subpath`` is what of a volume or image is mounted, empty for all of it.
 
-    type: Literal["bind", "volume", "tmpfs"]
+    ``layers`` are an image's directories, topmost first; they are there only while a container is
+    being started (``engine.mount_sources``)."""
+
+    type: Literal["bind", "volume", "tmpfs", "image"]
     source: str
     destination: str
     name: str = ""
@@ -63,7 +67,12 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     no_copy: bool = False
     recursive: bool = True
     force_recursive_read_only: bool = False
+    read_only_below: bool = True
     tmpfs: TmpfsOptions | None = None
+    subpath: str = ""
+    id_map: str = ""
+    image_id: Digest | None = None
+    layers: tuple[str, ...] = ()
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ when the descriptors are closed.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -17,7 +18,9 @@ from typing import TypeVar
 
 import msgspec
 
+from wherry.engine.ids import new_id
 from wherry.engine.launch import Launcher
+from wherry.engine.mount_sources import MountSources
 from wherry.engine.records import Container, MountPoint
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry
@@ -27,6 +30,7 @@ from wherry.snapshot.api import OverlayMount, Snapshotter
 from wherry.sys import mount as mounting
 from wherry.sys import namespaces
 from wherry.sys.overlay import mount_overlay, mount_overlay_at
+from wherry.sys.trees import clone_layers, clone_subtree
 
 T = TypeVar("T")
 
@@ -46,11 +50,13 @@ class ContainerTrees:
         table: ContainerTable,
         launcher: Launcher,
         snapshots: Snapshotter,
+        sources: MountSources,
     ) -> None:
         self._settings = settings
         self._table = table
         self._launcher = launcher
         self._snapshots = snapshots
+        self._sources = sources
 
     @contextmanager
     def with_mounts(self, entry: Entry) -> Iterator[Root]:
@@ -100,7 +106,16 @@ class ContainerTrees:
 
     @contextmanager
     def _stopped(self, entry: Entry) -> Iterator[Root]:
-        record = entry.record
+        user = f"files-{new_id()}"
+        record = self._sources.open(entry.record, user)
+        try:
+            with self._assembled(entry, record) as root:
+                yield root
+        finally:
+            self._sources.close(user)
+
+    @contextmanager
+    def _assembled(self, entry: Entry, record: Container) -> Iterator[Root]:
         mounts = [mount for mount in record.mounts if mount.type != "tmpfs"]
         mounts += self._name_files(record)
         overlay = self._snapshots.mounts(record.id)
@@ -208,12 +223,11 @@ class _Assembly:
 
     def _attach(self, root: Root, mount: MountPoint) -> None:
         recursive = mounting.AT_RECURSIVE if mount.recursive else 0
-        flags = mounting.OPEN_TREE_CLONE | recursive
-        source = mounting.open_tree(mounting.AT_FDCWD, mount.source, flags)
+        source = _clone_source(mount, recursive, root.fd)
         try:
             if not mount.rw:
                 _make_read_only(source, recursive)
-            self._make_mountpoint(root, mount)
+            self._make_mountpoint(root, mount, stat.S_ISDIR(os.fstat(source).st_mode))
             target = root.open(mount.destination, os.O_PATH)
             try:
                 mounting.attach(source, target)
@@ -222,18 +236,28 @@ class _Assembly:
         finally:
             os.close(source)
 
-    def _make_mountpoint(self, root: Root, mount: MountPoint) -> None:
+    def _make_mountpoint(self, root: Root, mount: MountPoint, directory: bool) -> None:
         """What a start would make, too: directories, and an empty file for a file's bind."""
         if root.exists(mount.destination):
             return
         parts = mount.destination.strip("/").split("/")
         above = ["/" + "/".join(parts[:end]) for end in range(1, len(parts) + 1)]
         self._created += [path for path in above if not root.exists(path)]
-        if os.path.isdir(mount.source):
+        if directory:
             root.makedirs(mount.destination)
             return
         root.makedirs(os.path.dirname(mount.destination))
         os.close(root.open(mount.destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+
+
+def _clone_source(mount: MountPoint, recursive: int, place: int) -> int:
+    """A detached mount of what is to be seen there."""
+    if not mount.layers:
+        if mount.subpath:
+            return clone_subtree(mount.source, mount.subpath, recursive)
+        flags = mounting.OPEN_TREE_CLONE | recursive
+        return mounting.open_tree(mounting.AT_FDCWD, mount.source, flags)
+    return clone_layers(mount.layers, mount.subpath, place)
 
 
 def _mount_at(target: str, overlay: OverlayMount) -> None:

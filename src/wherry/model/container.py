@@ -99,6 +99,8 @@ class BindOptions(ApiStruct, frozen=True, kw_only=True, omit_defaults=True):
     create_mountpoint: bool = False
     read_only_non_recursive: bool = False
     read_only_force_recursive: bool = False
+    id_map: str = msgspec.field(default="", name="IDMap")
+    """Not Docker's: whose files the source's appear as, see :mod:`wherry.model.idmap`."""
 
 
 class DriverConfig(ApiStruct, frozen=True, kw_only=True, omit_defaults=True):

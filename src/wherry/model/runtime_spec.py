@@ -17,6 +17,13 @@ INIT_ANNOTATION = "org.wherry.init"
 """``true``: the runtime keeps a process of its own as the container's first, which reaps and passes
 signals on."""
 
+SUBDIRECTORY_OPTION = "X-mount.subdir="
+"""Option of a bind or an overlay: the path in the source that is mounted, resolved inside it
+(mount(8) has the name)."""
+
+LAYER_OPTION = "lowerdir+="
+"""Option of an overlay mount, once for each layer, topmost first (fsconfig(2) of overlayfs)."""
+
 Strings = tuple[str, ...]
 
 

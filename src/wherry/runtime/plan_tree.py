@@ -5,11 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from wherry.errors import InvalidArgument
-from wherry.model.runtime_spec import Linux, LinuxDevice, Mount, Process, Spec
+from wherry.model.runtime_spec import (
+    LAYER_OPTION,
+    SUBDIRECTORY_OPTION,
+    Linux,
+    LinuxDevice,
+    Mount,
+    Process,
+    Spec,
+)
 from wherry.runtime.ops.base import Op
 from wherry.runtime.ops.cgroups import MountCgroups
 from wherry.runtime.ops.devices import MakeDevice, MakeLink, OpenConsole
+from wherry.runtime.ops.images import MountLayers
 from wherry.runtime.ops.kernel import WriteSysctl
 from wherry.runtime.ops.mounts import BindMount, MountFilesystem, Remount
 from wherry.runtime.options import Options, parse_options
@@ -65,6 +76,19 @@ def mount_ops(
     return plain, deferred
 
 
+def mapped(mounts: Sequence[Mount], linux: Linux) -> tuple[Mount, ...]:
+    """The mounts, with the container's own mappings where one is to be id-mapped without saying
+    how (config.md, section "Linux mount options", ``idmap``)."""
+    return tuple(
+        msgspec.structs.replace(
+            one, uid_mappings=linux.uid_mappings, gid_mappings=linux.gid_mappings
+        )
+        if not one.uid_mappings and not one.gid_mappings and parse_options(one.options).idmap
+        else one
+        for one in mounts
+    )
+
+
 def _clean(path: str) -> str:
     return os.path.normpath("/" + path.lstrip("/"))
 
@@ -80,6 +104,9 @@ def _mount_op(mount: Mount, bundle: str, namespaced: bool, unified: bool) -> Op:
         return _bind_op(mount, target, options, bundle)
     if mount.type in ("cgroup", "cgroup2"):
         return MountCgroups(target, options, unified, namespaced)
+    layers = _values(mount, LAYER_OPTION)
+    if mount.type == "overlay" and layers:
+        return MountLayers(layers, target, _subdirectory(mount))
     if not mount.type:
         raise InvalidArgument(f"the mount on {target} has no type")
     # procfs and sysfs must be where their names say: what masks them relies on it.
@@ -91,9 +118,19 @@ def _bind_op(mount: Mount, target: str, options: Options, bundle: str) -> Op:
     if not mount.source:
         raise InvalidArgument(f"the bind mount on {target} has no source")
     uids, gids = mount.uid_mappings, mount.gid_mappings
-    if options.idmap and not (uids and gids):
+    if (options.idmap or uids or gids) and not (uids and gids):
         raise InvalidArgument(f"the id-mapped mount on {target} has no uidMappings or gidMappings")
-    return BindMount(os.path.join(bundle, mount.source), target, options, uids, gids)
+    source = os.path.join(bundle, mount.source)
+    return BindMount(source, target, options, uids, gids, _subdirectory(mount))
+
+
+def _values(mount: Mount, name: str) -> tuple[str, ...]:
+    """The values of an option that may be there several times."""
+    return tuple(o.removeprefix(name) for o in mount.options if o.startswith(name))
+
+
+def _subdirectory(mount: Mount) -> str:
+    return next(iter(_values(mount, SUBDIRECTORY_OPTION)), "")
 
 
 def device_ops(spec: Spec, linux: Linux) -> Iterator[Op]:

@@ -48,8 +48,10 @@ class VolumesContract:
     def test_what_is_not_supported_is_named(self, volumes: Volumes) -> None:
         with pytest.raises(NotSupported, match="'nfs'"):
             volumes.create("data", driver="nfs")
-        with pytest.raises(NotSupported, match="'device'"):
-            volumes.create("data", options={"device": "/dev/sda1"})
+        with pytest.raises(NotSupported, match="size"):
+            volumes.create("data", options={"size": "10m"})
+        with pytest.raises(InvalidArgument, match="colour"):
+            volumes.create("data", options={"colour": "red"})
         assert volumes.list() == ()
 
     def test_removal(self, volumes: Volumes) -> None:

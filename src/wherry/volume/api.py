@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -19,6 +21,16 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     anonymous: bool
 
 
+class VolumeSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the content of a volume is, for a user that was given it. ``recursive``: with what is
+    mounted in it. ``id_map`` is as :mod:`wherry.model.idmap` writes it, empty for none."""
+
+    path: str
+    recursive: bool = True
+    read_only: bool = False
+    id_map: str = ""
+
+
 class Volumes(Protocol):
     """All volumes of one engine. Safe to call from several threads."""
 
@@ -32,7 +44,7 @@ class Volumes(Protocol):
         """Make a volume; without a name it gets one of 64 hex digits.
 
         A name that exists gives the existing volume, whatever its labels.
-        InvalidArgument for the name; NotSupported for a driver or an option.
+        InvalidArgument for the name or an option; NotSupported for a driver or an option.
         """
         ...
 
@@ -49,7 +61,35 @@ class Volumes(Protocol):
         ...
 
     def path(self, name: str) -> str:
-        """Where the content is on the host. NotFound."""
+        """Where the content of a volume without options is on the host. NotFound."""
+        ...
+
+    def attach(self, name: str, user: str) -> VolumeSource:
+        """Make a volume's content available to a user (a running container) until
+        :meth:`detach`; what needs mounting is mounted for the first. Idempotent.
+
+        NotFound; InvalidArgument or NotSupported if the kernel refuses what the options say.
+        """
+        ...
+
+    def detach(self, user: str) -> None:
+        """Let go of all that a user was given; the last one's mounts are taken away. Idempotent.
+        The content of a tmpfs is lost with its last user."""
+        ...
+
+    def reconcile(self, users: Mapping[str, Iterable[str]]) -> None:
+        """Called once, after an engine's start: who goes on using which volumes, by name. What an
+        earlier engine mounted for anybody else is taken away."""
+        ...
+
+    def content(self, name: str) -> AbstractContextManager[int]:
+        """A descriptor of the directory with the content, which is available meanwhile. Errors as
+        of :meth:`attach`."""
+        ...
+
+    def usage(self, name: str) -> int:
+        """Bytes that the content takes; -1 if it is not on the engine's own disk, or not there
+        now. NotFound."""
         ...
 
     def populate(self, name: str, source_root_fd: int, path: str) -> bool:
@@ -57,7 +97,8 @@ class Volumes(Protocol):
         xattrs, those of the directory itself included.
 
         ``source_root_fd`` is the root of the image's tree; ``path`` is resolved in it. False if
-        there was nothing to do: the volume has content, or ``path`` is no directory.
+        there was nothing to do: the volume has content or keeps none (a tmpfs), or ``path`` is no
+        directory.
         """
         ...
 

@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -24,9 +24,12 @@ from wherry.errors import (
 from wherry.fs.copy import copy_attributes, copy_tree
 from wherry.fs.remove import empty_directory, remove_tree
 from wherry.fs.root import Root
+from wherry.fs.usage import disk_usage
 from wherry.store.database import Database, Row
 from wherry.sys.faults import reach
-from wherry.volume.api import Volume
+from wherry.volume.api import Volume, VolumeSource
+from wherry.volume.mounted import MountedVolumes, unmount
+from wherry.volume.options import LocalOptions, parse_local_options
 
 _SCHEMA = [
     """
@@ -49,8 +52,11 @@ _SCHEMA = [
 _COLUMNS = "name, driver, options, labels, created_ns, anonymous"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
 _DATA = "_data"
-_NEW = "_new"
+_NEW = ".wherry-new"
+"""Where an image's content is copied to first."""
 _REMOVED = ".removed-"
+_LOST = "lost+found"
+"""What a new file system has before anybody has used it."""
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -63,13 +69,19 @@ class LocalVolumes:
         self._directory = os.path.abspath(directory)
         self._db = db
         self._lock = threading.Lock()
+        self._mounted = MountedVolumes()
         os.makedirs(self._directory, 0o710, exist_ok=True)
         os.chmod(self._directory, 0o710)  # no other user reaches a setuid program in a volume
         db.migrate("volume", _SCHEMA)
         known = {row[0] for row in db.query("SELECT name FROM volume")}
         for name in os.listdir(self._directory):
             if name not in known:
-                remove_tree(f"{self._directory}/{name}")
+                self._drop(name)
+
+    def _drop(self, directory: str) -> None:
+        """Remove a volume's directory, and never what is mounted there."""
+        unmount(f"{self._directory}/{directory}/{_DATA}")
+        remove_tree(f"{self._directory}/{directory}")
 
     def create(
         self,
@@ -96,7 +108,7 @@ class LocalVolumes:
         return self.get(name)
 
     def _make_directory(self, name: str) -> None:
-        remove_tree(f"{self._directory}/{name}")  # left by a crash before it was recorded
+        self._drop(name)  # left by a crash before it was recorded
         with _sentences(f"cannot make the volume {name}"):
             os.mkdir(f"{self._directory}/{name}", 0o711)
             os.mkdir(self._data(name), 0o755)
@@ -127,52 +139,89 @@ class LocalVolumes:
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
                 db.execute("DELETE FROM volume WHERE name = ?", name)
             reach("volume.forgotten")
-            doomed = f"{self._directory}/{_REMOVED}{secrets.token_hex(8)}"
-            os.rename(f"{self._directory}/{name}", doomed)
+            doomed = f"{_REMOVED}{secrets.token_hex(8)}"
+            os.rename(f"{self._directory}/{name}", f"{self._directory}/{doomed}")
         reach("volume.moved")
         with _sentences(f"cannot delete the content of the volume {name}"):
-            remove_tree(doomed)
+            self._drop(doomed)
 
     def path(self, name: str) -> str:
         """See :class:`wherry.volume.api.Volumes`."""
         return self.get(name).path
 
+    def attach(self, name: str, user: str) -> VolumeSource:
+        """See :class:`wherry.volume.api.Volumes`."""
+        volume = self.get(name)
+        options = parse_local_options(volume.options)
+        if options.kind == "bind":
+            return _bind_source(name, options)
+        if options.kind == "filesystem":
+            self._mounted.attach(volume.path, options, user)
+        return VolumeSource(path=volume.path)
+
+    def detach(self, user: str) -> None:
+        """See :class:`wherry.volume.api.Volumes`."""
+        self._mounted.detach(user)
+
+    def reconcile(self, users: Mapping[str, Iterable[str]]) -> None:
+        """See :class:`wherry.volume.api.Volumes`."""
+        mounted = [v for v in self.list() if v.options and os.path.ismount(v.path)]
+        self._mounted.take_up({v.path: users.get(v.name, ()) for v in mounted})
+
+    @contextmanager
+    def content(self, name: str) -> Iterator[int]:
+        """See :class:`wherry.volume.api.Volumes`."""
+        user = f"content-{secrets.token_hex(8)}"
+        source = self.attach(name, user)
+        try:
+            fd = os.open(source.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+        finally:
+            self.detach(user)
+
+    def usage(self, name: str) -> int:
+        """See :class:`wherry.volume.api.Volumes`."""
+        volume = self.get(name)
+        options = parse_local_options(volume.options)
+        if options.kind == "bind" or (
+            options.kind == "filesystem" and not os.path.ismount(volume.path)
+        ):
+            return -1
+        return disk_usage(volume.path)
+
     def populate(self, name: str, source_root_fd: int, path: str) -> bool:
         """See :class:`wherry.volume.api.Volumes`."""
-        target = os.open(self.path(name), _OPEN_DIRECTORY)
-        try:
-            with self._lock, Root(os.dup(source_root_fd)) as root:
-                if os.listdir(target):
-                    return False
-                try:
-                    source = root.open(path, os.O_RDONLY | os.O_DIRECTORY)
-                except (FileNotFoundError, NotADirectoryError):
-                    return False
-                try:
-                    self._copy(name, source, target)
-                finally:
-                    os.close(source)
-        finally:
-            os.close(target)
-        return True
+        options = parse_local_options(self.get(name).options)
+        if options.fstype == "tmpfs" or options.read_only:
+            return False
+        with Root(os.dup(source_root_fd)) as root:
+            try:
+                source = root.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            try:
+                with self._lock, self.content(name) as target:
+                    return self._populate(name, options, source, target)
+            finally:
+                os.close(source)
 
-    def _copy(self, name: str, source: int, target: int) -> None:
-        """Copy beside the volume first, so that a crash or a full disk leaves it empty."""
-        base = f"{self._directory}/{name}"
-        remove_tree(f"{base}/{_NEW}")
-        os.mkdir(f"{base}/{_NEW}", 0o700)
-        new = os.open(f"{base}/{_NEW}", _OPEN_DIRECTORY)
+    def _populate(self, name: str, options: LocalOptions, source: int, target: int) -> bool:
+        if options.kind == "plain":  # beside it, where no container can be in the way
+            place = os.open(f"{self._directory}/{name}", _OPEN_DIRECTORY)
+        else:  # the one place that is certainly on the volume's own file system
+            place = os.dup(target)
         try:
+            remove_tree(_NEW, dir_fd=place)
+            if set(os.listdir(target)) - {_LOST}:
+                return False
             with _sentences(f"cannot copy the image's content into the volume {name}"):
-                copy_tree(source, new)
-                reach("volume.copied")
-                for child in os.listdir(new):
-                    os.rename(child, child, src_dir_fd=new, dst_dir_fd=target)
-                copy_attributes(source, target)
+                _copy_by_way_of(place, source, target)
         finally:
-            empty_directory(new)
-            os.close(new)
-            os.rmdir(f"{base}/{_NEW}")
+            os.close(place)
+        return True
 
     def use(self, name: str, container_id: str) -> None:
         """See :class:`wherry.volume.api.Volumes`."""
@@ -227,11 +276,39 @@ def _check(name: str, driver: str, options: dict[str, str]) -> None:
         )
     if driver != "local":
         raise NotSupported(f'create {name}: there is no volume driver {driver!r}, only "local"')
-    if options:
-        raise NotSupported(
-            f"create {name}: the option {min(options)!r} of local volumes is not supported: mount "
-            "it on the host, and pass it as a bind mount"
+    try:
+        parse_local_options(options)
+    except (InvalidArgument, NotSupported) as error:
+        raise type(error)(f"create {name}: {error}") from None
+
+
+def _bind_source(name: str, options: LocalOptions) -> VolumeSource:
+    if not os.path.isdir(options.device):
+        raise InvalidArgument(
+            f"failed to mount local volume {name}: {options.device}: no such directory"
         )
+    return VolumeSource(
+        path=options.device,
+        recursive=options.recursive,
+        read_only=options.read_only,
+        id_map=options.id_map,
+    )
+
+
+def _copy_by_way_of(place: int, source: int, target: int) -> None:
+    """Copy to another directory first, so that a crash or a full disk leaves the target empty."""
+    os.mkdir(_NEW, 0o700, dir_fd=place)
+    new = os.open(_NEW, _OPEN_DIRECTORY, dir_fd=place)
+    try:
+        copy_tree(source, new)
+        reach("volume.copied")
+        for child in os.listdir(new):
+            os.rename(child, child, src_dir_fd=new, dst_dir_fd=target)
+        copy_attributes(source, target)
+    finally:
+        empty_directory(new)
+        os.close(new)
+        os.rmdir(_NEW, dir_fd=place)
 
 
 def _encode(values: dict[str, str] | None) -> str:

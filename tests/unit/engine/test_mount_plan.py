@@ -93,12 +93,16 @@ def test_tmpfs_and_volume_requests_keep_their_options() -> None:
 
 
 def test_what_is_not_supported_is_refused_by_name() -> None:
-    for request in (
-        MountRequest(type="npipe", source="x", target="/p"),
-        MountRequest(type="volume", target="/v", volume_options=VolumeOptions(subpath="below")),
+    for request, words in (
+        (MountRequest(type="npipe", source="x", target="/p"), "npipe"),
+        (MountRequest(type="cluster", source="x", target="/p"), "cluster"),
     ):
-        with pytest.raises(NotSupported, match=r"npipe|Subpath"):
+        with pytest.raises(NotSupported, match=words):
             plan(ContainerConfig(), HostConfig(mounts=(request,)))
+    nameless = VolumeOptions(subpath="below")
+    request = MountRequest(type="volume", target="/v", volume_options=nameless)
+    with pytest.raises(InvalidArgument, match="Subpath needs the name of a volume"):
+        plan(ContainerConfig(), HostConfig(mounts=(request,)))
 
 
 def test_volumes_from_takes_anothers_mounts_and_explicit_ones_win() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,21 +48,9 @@ def volume_json(volume: Volume, usage: dict[str, int] | None = None) -> dict[str
     return found
 
 
-def disk_usage(path: str) -> int:
-    """Bytes allocated below a directory; what disappears meanwhile does not count."""
-    total = 0
-    for _, _, names, fd in os.fwalk(path, follow_symlinks=False):
-        for name in (".", *names):
-            try:
-                total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total
-
-
 def usage_of(volumes: Volumes, volume: Volume) -> dict[str, int]:
     """Definition Volume, field UsageData."""
-    return {"Size": disk_usage(volume.path), "RefCount": len(volumes.users(volume.name))}
+    return {"Size": volumes.usage(volume.name), "RefCount": len(volumes.users(volume.name))}
 
 
 async def create(context: Context, request: Request, _: str) -> Reply:
@@ -130,7 +117,7 @@ def _prune(
         chosen = (named or volume.anonymous) and _prunable(volume, wanted, before)
         if not chosen or engine.volumes.users(volume.name):
             continue
-        size = disk_usage(volume.path)
+        size = max(0, engine.volumes.usage(volume.name))
         try:
             engine.volumes.remove(volume.name)
         except (Conflict, NotFound):  # somebody was quicker

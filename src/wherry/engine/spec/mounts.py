@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from wherry.engine.records import MountPoint
+from wherry.engine.spec.idmaps import Mappings, id_mappings
 from wherry.engine.spec.inputs import NameFiles, SpecInputs
 from wherry.errors import InvalidArgument
 from wherry.model.container import TmpfsOptions
-from wherry.model.runtime_spec import Mount
+from wherry.model.runtime_spec import LAYER_OPTION, SUBDIRECTORY_OPTION, Mount
 
 DEFAULT_SHM_SIZE = 64 * 1024 * 1024
+_NO_MAPPINGS: Mappings = ((), ())
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
 _RECURSIVE_READ_ONLY_KERNEL = (5, 12)  # mount_setattr(2)
@@ -104,7 +106,7 @@ def _asked(inputs: SpecInputs) -> Iterator[Mount]:
         if mount.destination not in targets:
             yield mount
     for point in inputs.mounts:
-        yield _tmpfs_mount(point) if point.type == "tmpfs" else _bind(point, inputs.facts.kernel)
+        yield _point(point, inputs)
     for target, text in (inputs.host.tmpfs or {}).items():
         yield _tmpfs(posixpath.normpath(target), text)
     yield from inputs.extra_mounts
@@ -122,16 +124,48 @@ def _name_files(files: NameFiles) -> Iterator[Mount]:
             yield Mount(destination=target, type="bind", source=source, options=options)
 
 
-def _bind(point: MountPoint, kernel: tuple[int, int]) -> Mount:
+def _point(point: MountPoint, inputs: SpecInputs) -> Mount:
+    if point.type == "tmpfs":
+        return _tmpfs_mount(point)
+    if point.type == "image":
+        return _image(point)
+    return _bind(point, inputs)
+
+
+def _bind(point: MountPoint, inputs: SpecInputs) -> Mount:
     """Docker's read-only binds have been read-only below, too, where the kernel can, since 25."""
     options = ["rbind" if point.recursive else "bind"]
     if not point.rw:
-        recursive = point.recursive and kernel >= _RECURSIVE_READ_ONLY_KERNEL
+        can = inputs.facts.kernel >= _RECURSIVE_READ_ONLY_KERNEL
+        recursive = point.recursive and point.read_only_below and can
         options.append("rro" if recursive or point.force_recursive_read_only else "ro")
     options.append(point.propagation or "rprivate")
+    uids, gids = _NO_MAPPINGS
+    if point.id_map:
+        options.append("idmap")
+        uids, gids = id_mappings(point.id_map, point.source, inputs.user)
     return Mount(
-        destination=point.destination, type="bind", source=point.source, options=tuple(options)
+        destination=point.destination,
+        type="bind",
+        source=point.source,
+        options=(*options, *_subdirectory(point)),
+        uid_mappings=uids,
+        gid_mappings=gids,
     )
+
+
+def _image(point: MountPoint) -> Mount:
+    """An image's layers, put together inside the container (docs/runtime.md)."""
+    return Mount(
+        destination=point.destination,
+        type="overlay",
+        source="overlay",
+        options=("ro", *(LAYER_OPTION + layer for layer in point.layers), *_subdirectory(point)),
+    )
+
+
+def _subdirectory(point: MountPoint) -> tuple[str, ...]:
+    return (SUBDIRECTORY_OPTION + point.subpath,) if point.subpath else ()
 
 
 def _tmpfs_mount(point: MountPoint) -> Mount:
