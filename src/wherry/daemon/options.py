@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from wherry.daemon.runtimes import RuntimeEntry
+from wherry.engine.runtimes import OWN
 from wherry.errors import InvalidArgument
 
 DEFAULT_CONFIG = "/etc/wherry/daemon.json"
@@ -72,6 +74,8 @@ _DECODERS: dict[Kind, Any] = {"text": str, "number": int, "switch": bool, "list"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    Option("add-runtime", "list", "NAME=PATH of another OCI runtime"),
+    Option("default-runtime", "text", "runtime of containers that name none"),
     """What was asked for, with the defaults for what was not."""
 
     hosts: tuple[str, ...] = (DEFAULT_HOST,)
@@ -80,6 +84,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     pidfile: str = ""
     log_level: str = "info"
     log_driver: str = "json-file"
+_TABLES: dict[str, Any] = {"proxies": dict[str, str], "runtimes": dict[str, RuntimeEntry]}
     debug: bool = False
     group: str = ""
     labels: tuple[str, ...] = ()
@@ -102,6 +107,9 @@ class _Parser(argparse.ArgumentParser):
         raise BadOptions(f"{message}; see wherry daemon --help")
 
 
+    add_runtime: tuple[str, ...] = ()
+    runtimes: dict[str, RuntimeEntry] = {}
+    default_runtime: str = OWN
 def _parser(version: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="wherry daemon",
@@ -178,9 +186,9 @@ def _check_key(path: str, key: str, value: object) -> None:
     if key in _TLS:
         raise BadOptions(f"the key {key!r} in {path} is not supported yet: TLS is not served")
     option = _BY_NAME.get(key)
-    if option is None and key != "proxies":
+    if option is None and key not in _TABLES:
         raise BadOptions(f"the configuration file {path} has a key that is not known: {key!r}")
-    kind = _DECODERS[option.kind] if option else dict[str, str]
+    kind = _DECODERS[option.kind] if option else _TABLES[key]
     try:
         msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:

@@ -16,6 +16,7 @@ from wherry.engine.events import Events
 from wherry.engine.exec_process import exec_process
 from wherry.engine.ids import new_id
 from wherry.engine.records import Exec, ExecOptions
+from wherry.engine.runtimes import external_runtime
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import Conflict, InvalidArgument, NotFound
@@ -173,6 +174,7 @@ class Execs:
             console_size=console_size or options.console_size,
             attach=not detach,
             attach_streams=(options.attach_stdin, options.attach_stdout, options.attach_stderr),
+            external=external_runtime(self._settings, container.record),
         )
 
     def _ended(self, target: _Entry, container: Entry, state_dir: str, status: ExitStatus) -> None:

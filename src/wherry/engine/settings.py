@@ -29,6 +29,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     debug: bool = False
     cgroup_parent: str = ""
+    runtimes: dict[str, tuple[str, ...]] = {}
+    """Other OCI runtimes by name: program (an absolute path) and the arguments that come first."""
+    default_runtime: str = "wherry"
 
     @property
     def instance(self) -> str:

@@ -13,6 +13,7 @@ from wherry.cgroup.api import Cgroups
 from wherry.engine import apparmor
 from wherry.engine.api import SystemInfo
 from wherry.engine.events import Events
+from wherry.engine.runtimes import OWN
 from wherry.engine.settings import EngineSettings
 from wherry.engine.spec import host_facts
 from wherry.engine.table import ContainerTable
@@ -78,8 +79,8 @@ class System:
             registry_mirrors=self._settings.registry_mirrors,
             debug=self._settings.debug,
             started_ns=self._started_ns,
-            default_runtime="wherry",
-            runtimes=("wherry",),
+            default_runtime=self._settings.default_runtime,
+            runtimes=(OWN, *self._settings.runtimes),
             live_restore=True,
             events_listeners=self._events.listeners,
             goroutines=threading.active_count(),

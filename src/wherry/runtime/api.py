@@ -31,6 +31,14 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     compress: bool = False
 
 
+class ExternalRuntime(msgspec.Struct, frozen=True, kw_only=True):
+    """Another OCI runtime. ``command`` is its program (an absolute path) with the arguments that
+    come before all others, ``root`` the directory where it keeps the state of one container."""
+
+    command: tuple[str, ...]
+    root: str
+
+
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Start a container.
 
@@ -56,6 +64,8 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     attach_streams: tuple[bool, bool, bool] = (False, True, True)  # stdin, stdout, stderr
     netns: bool = False
     """The next descriptor is the network namespace to enter (wins over the one in the config)."""
+    external: ExternalRuntime | None = None
+    """The program that sets the container up in place of our own code."""
 
 
 class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +86,8 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     console_size: tuple[int, int] | None = None
     attach: bool = False
     attach_streams: tuple[bool, bool, bool] = (False, True, True)
+    external: ExternalRuntime | None = None
+    """As in the container's :class:`StartRequest`."""
 
 
 class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):

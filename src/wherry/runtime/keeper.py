@@ -18,6 +18,10 @@ from wherry.runtime.host import Host
 from wherry.runtime.messages import MAX_PACKET, Keep, receive_packet
 from wherry.runtime.monitor import Monitor
 from wherry.sys.faults import reach
+from wherry.sys.process import PR_SET_CHILD_SUBREAPER, prctl
+
+ADOPT = b"adopt"
+"""What a starter says, and is answered, to have its own orphans become the monitor's children."""
 
 _decoder = msgspec.json.Decoder(Keep)
 
@@ -25,6 +29,11 @@ _decoder = msgspec.json.Decoder(Keep)
 def wait(channel: socket.socket, starter: int, host: Host) -> None:
     """Wait for what the starter (a child) hands over, then be its monitor to the end."""
     data, fds, _ = receive_packet(channel, MAX_PACKET)
+    if data == ADOPT:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        channel.send(ADOPT)
+        data, fds, _ = receive_packet(channel, MAX_PACKET)
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
     channel.close()
     os.waitpid(starter, 0)
     if not data:
@@ -47,8 +56,8 @@ def _reap_failed() -> None:
     """Reap the process of a start that failed: the starter ended it, but it is this one's child.
     Left to the host's first process, it could be seen in the container for a while."""
     try:
-        while True:
-            os.waitpid(-1, 0)
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     except ChildProcessError:
         pass
 

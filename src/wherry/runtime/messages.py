@@ -133,6 +133,7 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
     alone: bool  # nothing of the container can outlive the process
     poststop: tuple[Hook, ...]
     state: State
+    kill: tuple[str, ...] = ()  # another runtime's command that takes a signal's number
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):

@@ -20,6 +20,7 @@ import msgspec
 
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import Conflict, InvalidArgument, WherryError
+from wherry.model.runtime_spec import Hook
 from wherry.runtime.api import ExitStatus
 from wherry.runtime.attach import Client
 from wherry.runtime.hooks import run_hooks
@@ -374,7 +375,10 @@ class Monitor:
     def _obey(self, message: ToMonitor, fds: list[int]) -> None:
         if self._code is not None:
             raise Conflict(f"process {self._keep.pid} has ended")
-        if isinstance(message, Signal):
+        if isinstance(message, Signal) and self._keep.kill:
+            words = (*self._keep.kill, str(message.signum))
+            run_hooks((Hook(path=words[0], args=words),), self._keep.state)
+        elif isinstance(message, Signal):
             signal.pidfd_send_signal(self._pidfd, message.signum)
         elif isinstance(message, Resize):
             if self._master is None:

@@ -16,7 +16,8 @@ import msgspec
 from wherry.errors import Conflict, InternalError, InvalidArgument
 from wherry.model.runtime_spec import Process, Spec
 from wherry.runtime import state
-from wherry.runtime.api import ExecRequest, LogSettings, StartRequest
+from wherry.runtime.api import ExecRequest, ExternalRuntime, LogSettings, StartRequest
+from wherry.runtime.documents import decode, read_bounded
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import Host
 from wherry.runtime.logs.writer import open_writer
@@ -31,20 +32,11 @@ from wherry.runtime.messages import (
     send_packet,
 )
 from wherry.runtime.plan import Plan, plan_container, plan_exec
-from wherry.runtime.spawn import Child, Group, handshake, spawn
+from wherry.runtime.ways import Begun, C, OwnWay, Passed, Way
 from wherry.sys.faults import reach
 
 _spec_decoder = msgspec.json.Decoder(Spec)
 _process_decoder = msgspec.json.Decoder(Process)
-
-
-class Passed(msgspec.Struct, frozen=True):
-    """The descriptors of a request, told apart."""
-
-    client: tuple[int, ...] = ()  # attached from the start; one or none
-    netns: int | None = None
-    held: tuple[int, ...] = ()
-    container: int | None = None  # pidfd of the container that an exec goes into
 
 
 class Streams(msgspec.Struct, frozen=True):
@@ -133,8 +125,14 @@ def _start(
     log = open_writer(request.log)  # a log that cannot be is found out before the start
     if log is not None:
         log.close()
+    spec = read_spec(request.bundle)
+    if request.external is not None:
+        _start_elsewhere(
+            request, spec, Passed(client, netns, tuple(rest)), connection, monitor, host, taken
+        )
+        return
     plan = plan_container(
-        read_spec(request.bundle),
+        spec,
         request.id,
         request.bundle,
         rootfs=request.rootfs,
@@ -144,7 +142,8 @@ def _start(
         console_size=request.console_size,
     )
     passed = Passed(client, netns, tuple(rest))
-    _run(plan, request, passed, connection, monitor, host, taken)
+    way = OwnWay(plan, passed, host, existing=False)
+    _run(plan, request, passed, connection, monitor, host, taken, way)
 
 
 def _exec(
@@ -158,6 +157,12 @@ def _exec(
     if len(fds) < request.attach:
         raise InvalidArgument("the descriptor of the attached client was not passed")
     record, pidfd = open_container(request, host)
+    if request.external is not None:
+        client, rest = tuple(fds[: request.attach]), tuple(fds[request.attach :])
+        _exec_elsewhere(
+            request, record, Passed(client, None, rest), connection, monitor, host, taken
+        )
+        return
     plan = plan_exec(
         _decode_process(request),
         read_spec(record.bundle),
@@ -167,9 +172,68 @@ def _exec(
         layout=host.layout,
         filters=host.filters,
         console_size=request.console_size,
+        container_pid=record.pid,
     )
     passed = Passed(tuple(fds[: request.attach]), None, tuple(fds[request.attach :]), pidfd)
-    _run(plan, request, passed, connection, monitor, host, taken)
+    way = OwnWay(plan, passed, host, existing=True)
+    _run(plan, request, passed, connection, monitor, host, taken, way)
+
+
+def _start_elsewhere(
+    request: StartRequest,
+    spec: Spec,
+    passed: Passed,
+    connection: socket.socket,
+    monitor: socket.socket,
+    host: Host,
+    taken: Callable[[], None],
+) -> None:
+    """Start a container with another runtime."""
+    from wherry.runtime import external
+
+    external.check_external(spec)
+    runtime = _external(request)
+    plan = external.plan_external(
+        request,
+        runtime,
+        container_id=request.id,
+        bundle=request.bundle,
+        cgroup=spec.linux.cgroups_path if spec.linux else "",
+        terminal=spec.process is not None and spec.process.terminal,
+    )
+    way = external.ExternalWay(plan, request, runtime, monitor, passed.netns)
+    _run(plan, request, passed, connection, monitor, host, taken, way)
+
+
+def _exec_elsewhere(
+    request: ExecRequest,
+    record: state.ProcessState,
+    passed: Passed,
+    connection: socket.socket,
+    monitor: socket.socket,
+    host: Host,
+    taken: Callable[[], None],
+) -> None:
+    """Start a process in a container of another runtime."""
+    from wherry.runtime import external
+
+    runtime = _external(request)
+    plan = external.plan_external(
+        request,
+        runtime,
+        container_id=request.container_id,
+        bundle=record.bundle,
+        cgroup=record.cgroup,
+        terminal=_decode_process(request).terminal,
+    )
+    way = external.ExternalWay(plan, request, runtime, monitor, None)
+    _run(plan, request, passed, connection, monitor, host, taken, way)
+
+
+def _external(request: StartRequest | ExecRequest) -> ExternalRuntime:
+    if request.external is None:
+        raise InternalError("no other runtime was named")
+    return request.external
 
 
 def _run(
@@ -180,23 +244,14 @@ def _run(
     monitor: socket.socket,
     host: Host,
     taken: Callable[[], None],
+    way: Way[C],
 ) -> None:
     """Start the process and hand it over; after an error nothing of it is left."""
     reach("starter.planned")
     directory, made = _state_dir(request.state_dir)
-    group = Group(host.cgroups, plan, existing=isinstance(request, ExecRequest))
     try:
         streams = Streams() if plan.terminal else _open_streams(request.open_stdin)
-        child = spawn(
-            plan,
-            group,
-            unified=host.layout.unified,
-            stdio=streams.theirs,
-            netns_fd=passed.netns,
-            container_pidfd=passed.container,
-            sibling=True,
-        )
-
+        child = way.begin(streams.theirs, directory)
         reach("starter.cloned")
 
         def meanwhile() -> socket.socket:
@@ -207,19 +262,18 @@ def _run(
             reach("starter.recorded")
             return _listen(directory)
 
-        listener = handshake(plan, child, group, unified=host.layout.unified, meanwhile=meanwhile)
+        listener = way.complete(child, meanwhile)
         try:
             reach("starter.executed")
             _poststart(plan, child)
             _tell(connection, Started(child.pid, child.created_mountpoints))
             reach("starter.told")
             watched, others = _descriptors(connection, child, listener, directory, streams, passed)
-            keep = encode(_keep(plan, request, child, streams, passed))
+            keep = encode(_keep(plan, request, child, streams, passed, way.kill))
             send_packet(monitor, bytes([len(watched)]) + keep, [*watched, *others])
             reach("starter.handed")
         except BaseException:
-            child.kill()
-            group.abandon()
+            way.abandon(child)
             raise
     except BaseException:
         state.forget(directory)
@@ -237,7 +291,7 @@ def _tell(connection: socket.socket, started: Started) -> None:
 
 def _descriptors(
     connection: socket.socket,
-    child: Child,
+    child: Begun,
     listener: socket.socket,
     directory: int,
     streams: Streams,
@@ -260,9 +314,10 @@ def _listen(directory: int) -> socket.socket:
 def _keep(
     plan: Plan,
     request: StartRequest | ExecRequest,
-    child: Child,
+    child: Begun,
     streams: Streams,
     passed: Passed,
+    kill: tuple[str, ...],
 ) -> Keep:
     container = isinstance(request, StartRequest)
     return Keep(
@@ -278,10 +333,11 @@ def _keep(
         alone=plan.own_pids,
         poststop=plan.hooks.poststop if container else (),
         state=plan.state,
+        kill=kill,
     )
 
 
-def _poststart(plan: Plan, child: Child) -> None:
+def _poststart(plan: Plan, child: Begun) -> None:
     if plan.hooks.poststart:
         running = msgspec.structs.replace(plan.state, pid=child.pid, status="running")
         run_hooks(plan.hooks.poststart, running)
@@ -316,7 +372,7 @@ def _open_streams(open_stdin: bool) -> Streams:
 
 
 def _record(
-    directory: int, request: StartRequest | ExecRequest, plan: Plan, child: Child, host: Host
+    directory: int, request: StartRequest | ExecRequest, plan: Plan, child: Begun, host: Host
 ) -> None:
     ticks = state.start_time_ticks(child.pid)
     if ticks is None:
@@ -359,16 +415,12 @@ def read_spec(bundle: str) -> Spec:
     malformed."""
     path = os.path.join(bundle, "config.json")
     try:
-        with open(path, "rb") as file:
-            return _spec_decoder.decode(file.read())
+        data = read_bounded(path)
     except OSError as error:
         raise InternalError(f"cannot read {path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise InvalidArgument(f"{path} is not a runtime configuration: {error}") from None
+    return decode(_spec_decoder, data, f"{path} is not a runtime configuration")
 
 
 def _decode_process(request: ExecRequest) -> Process:
-    try:
-        return _process_decoder.decode(request.process)
-    except msgspec.DecodeError as error:
-        raise InvalidArgument(f"the process of exec {request.id} is malformed: {error}") from None
+    what = f"the process of exec {request.id} is malformed"
+    return decode(_process_decoder, request.process, what)

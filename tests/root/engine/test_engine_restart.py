@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from tests.patience import patience
 
 from wherry.daemon.wiring import open_engine
 from wherry.engine.settings import EngineSettings
@@ -111,4 +114,25 @@ def test_half_made_things_are_gone_after_a_crash(settings: EngineSettings) -> No
     assert image == engine.image_store.get("busybox")
     assert not os.path.exists(settings.container_dir(stray))
     assert not os.path.exists(settings.runtime_dir(stray))
+    engine.close()
+
+
+def test_a_container_of_another_runtime_is_taken_up(settings: EngineSettings) -> None:
+    program = shutil.which("runc")
+    if program is None:
+        pytest.skip("runc is not installed")
+    settings = msgspec.structs.replace(settings, runtimes={"other": (program,)})
+    engine = opened(settings)
+    config = ContainerConfig(image="busybox", cmd=("sleep", "1000"))
+    host = HostConfig(network_mode="none", runtime="other")
+    container = engine.containers.create("", config, host, NetworkingConfig()).id
+    engine.containers.start(container)
+    engine.close()
+
+    engine = opened(settings)
+    assert engine.containers.get(container).state.running
+    exited = engine.containers.wait(container, "next-exit")
+    engine.containers.kill(container)
+    assert exited.result(patience(30)).exit_code == 137
+    engine.containers.remove(container)
     engine.close()

@@ -19,7 +19,6 @@ from wherry.runtime.seccomp import compile_filter, filter_flags
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*")
 _MAX_HOSTNAME = 63
-_RUNTIMES = (None, "", "wherry", "runc")
 _CONTAINER = "container:"
 
 
@@ -74,8 +73,6 @@ def _check_foreign(host: HostConfig) -> None:
             f"--storage-opt {min(host.storage_opt)} is not supported: the size of a container's "
             "layer cannot be limited"
         )
-    if host.runtime not in _RUNTIMES:
-        raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
 
 
 def _check_identity(config: ContainerConfig, host: HostConfig) -> None:

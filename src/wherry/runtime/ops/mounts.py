@@ -65,32 +65,37 @@ class MountRoot(Op, frozen=True):
         return f"mount the root file system on {self.target}"
 
     def execute(self, setup: Setup) -> None:
-        if self.overlay is not None:
-            self._mount_overlay(self.overlay)
-        else:
-            target = os.open(self.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            flags = m.OPEN_TREE_CLONE | m.AT_RECURSIVE | m.AT_EMPTY_PATH
-            tree = m.open_tree(target, "", flags)
-            m.attach(tree, target)
-            os.close(tree)
-            os.close(target)
+        mount_root(self.target, self.overlay)
         setup.root_fd = os.open(self.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def _mount_overlay(self, overlay: OverlayMount) -> None:
-        if overlay.upper is None and len(overlay.lower) == 1:
-            # A single read-only layer needs no overlay (and overlayfs refuses it).
-            tree = m.open_tree(m.AT_FDCWD, overlay.lower[0], m.OPEN_TREE_CLONE)
-            m.mount_setattr(tree, "", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
-        else:
-            try:
-                tree = mount_overlay(overlay.lower, overlay.upper, overlay.work)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENAMETOOLONG):
-                    raise
-                mount_overlay_at(self.target, overlay.lower, overlay.upper, overlay.work)
-                return
-        m.move_mount(tree, "", m.AT_FDCWD, self.target, m.MOVE_MOUNT_F_EMPTY_PATH)
-        os.close(tree)
+
+def mount_root(target: str, overlay: OverlayMount | None) -> None:
+    """Mount an overlay on a directory; without one the directory on itself."""
+    if overlay is not None:
+        _mount_overlay(target, overlay)
+        return
+    place = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    tree = m.open_tree(place, "", m.OPEN_TREE_CLONE | m.AT_RECURSIVE | m.AT_EMPTY_PATH)
+    m.attach(tree, place)
+    os.close(tree)
+    os.close(place)
+
+
+def _mount_overlay(target: str, overlay: OverlayMount) -> None:
+    if overlay.upper is None and len(overlay.lower) == 1:
+        # A single read-only layer needs no overlay (and overlayfs refuses it).
+        tree = m.open_tree(m.AT_FDCWD, overlay.lower[0], m.OPEN_TREE_CLONE)
+        m.mount_setattr(tree, "", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
+    else:
+        try:
+            tree = mount_overlay(overlay.lower, overlay.upper, overlay.work)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENAMETOOLONG):
+                raise
+            mount_overlay_at(target, overlay.lower, overlay.upper, overlay.work)
+            return
+    m.move_mount(tree, "", m.AT_FDCWD, target, m.MOVE_MOUNT_F_EMPTY_PATH)
+    os.close(tree)
 
 
 class MountFilesystem(Op, frozen=True):

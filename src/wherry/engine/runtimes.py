@@ -1,0 +1,33 @@
+"""Which program makes a container: our own code, or another OCI runtime that was configured."""
+
+from __future__ import annotations
+
+import os
+
+from wherry.engine.records import Container
+from wherry.engine.settings import EngineSettings
+from wherry.errors import InvalidArgument
+from wherry.runtime.api import ExternalRuntime
+
+OWN = "wherry"
+_ALIASES = ("", OWN, "runc")
+"""Names of our own; clients write ``runc`` because dockerd's default has that name."""
+
+
+def check_runtime(settings: EngineSettings, name: str) -> None:
+    """InvalidArgument for a name that is not known."""
+    if name not in settings.runtimes and name not in _ALIASES:
+        raise InvalidArgument(f"unknown or invalid runtime name: {name}")
+
+
+def external_runtime(settings: EngineSettings, record: Container) -> ExternalRuntime | None:
+    """The other runtime of a container; None if ours makes it. InvalidArgument for one that is not
+    configured any more."""
+    name = record.host.runtime or ""
+    check_runtime(settings, name)
+    command = settings.runtimes.get(name)
+    if command is None:
+        return None
+    return ExternalRuntime(
+        command=command, root=os.path.join(settings.runtime_dir(record.id), "oci")
+    )
