@@ -54,6 +54,28 @@ class Api(http.client.HTTPConnection):
     def wait(self, container: str) -> int:
         return int(self.call("POST", f"/containers/{container}/wait")["StatusCode"])
 
+    def execute(self, container: str, command: list[str]) -> int:
+        """Run one more command to its end, as a client does: create, start with a stream of its
+        own, read that to the end, ask how it ended. Its exit code."""
+        body = {"Cmd": command, "AttachStdout": True, "AttachStderr": True}
+        exec_id = self.call("POST", f"/containers/{container}/exec", body)["Id"]
+        self._hijack(f"/exec/{exec_id}/start")
+        return int(self.call("GET", f"/exec/{exec_id}/json")["ExitCode"])
+
+    def _hijack(self, path: str) -> None:
+        body = b'{"Detach":false,"Tty":false}'
+        head = (
+            f"POST {_VERSION}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+            f"Upgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(_TIMEOUT)
+            stream.connect(self._path)
+            stream.sendall(head.encode() + body)
+            answer = b"".join(iter(lambda: stream.recv(65536), b""))
+        if not answer.startswith(b"HTTP/1.1 101"):
+            raise ApiError(f"POST {path}: {answer[:300]!r}")
+
     def remove(self, container: str) -> None:
         self.call("DELETE", f"/containers/{container}?force=1")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from bench.rows.api import ApiCycle, Burst
+from bench.rows.api import ApiCycle, Burst, ExecCycle
 from bench.rows.base import Row
 from bench.rows.build import Build
 from bench.rows.command import DockerRun, Exec, OwnRun
+from bench.rows.launch import Launch
+from bench.rows.many import Growth, Removal, SpeakingMemory
 from bench.rows.memory import EngineMemory, HelperMemory, WholeMemory
 
 ROWS: tuple[Row, ...] = (
@@ -14,10 +16,15 @@ ROWS: tuple[Row, ...] = (
     OwnRun(),
     ApiCycle(),
     Exec(),
+    ExecCycle(),
+    Launch(),
     Burst(),
     EngineMemory(),
     HelperMemory(),
     WholeMemory(),
+    SpeakingMemory(),
+    Removal(),
+    Growth(),
     Build("build", "flask build, no cache", cached=False),
     Build("build-cached", "flask build, cached", cached=True),
 )

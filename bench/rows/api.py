@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import cast
 
 from bench.engines.base import Engine
 from bench.http import Api
@@ -38,6 +39,33 @@ class ApiCycle(Row):
         setting.start(container)
         code = setting.wait(container)
         setting.remove(container)
+        elapsed = time.perf_counter() - started
+        assert code == 0
+        return elapsed * 1000
+
+
+class ExecCycle(Row):
+    """Create, start and inspect one exec; the stream on a connection of its own, as clients do."""
+
+    key = "exec-api"
+    title = "API exec create+start+stream+inspect"
+    target = 0.15
+
+    @contextmanager
+    def setting(self, engine: Engine) -> Iterator[tuple[Api, str]]:
+        api = engine.api()
+        container = api.create(NAME, ["sleep", "3600"], "none")
+        try:
+            api.start(container)
+            yield api, container
+        finally:
+            api.remove(container)
+            api.close()
+
+    def sample(self, engine: Engine, setting: object) -> float:
+        api, container = cast("tuple[Api, str]", setting)
+        started = time.perf_counter()
+        code = api.execute(container, ["true"])
         elapsed = time.perf_counter() - started
         assert code == 0
         return elapsed * 1000
