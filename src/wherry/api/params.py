@@ -12,6 +12,7 @@ from wherry.api.http.message import Request
 from wherry.api.settings import ApiSettings
 from wherry.engine.records import Credentials
 from wherry.errors import InvalidArgument
+from wherry.model.malformed import MALFORMED
 
 T = TypeVar("T")
 _FALSE = frozenset({"", "0", "no", "false", "none"})
@@ -86,7 +87,7 @@ async def json_body(request: Request, settings: ApiSettings, *, optional: bool =
         )
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         raise InvalidArgument(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidArgument("the body is JSON that is nested too deeply") from None

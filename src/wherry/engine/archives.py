@@ -33,6 +33,7 @@ from wherry.model.image import (
     Index,
     Manifest,
 )
+from wherry.model.malformed import MALFORMED
 from wherry.model.reference import parse_reference
 from wherry.store.api import Blobs, Image, Images, LayerRecord
 
@@ -175,7 +176,7 @@ class ImageArchives:
         config_json = members.read_small(described.config)
         try:
             config = msgspec.json.decode(config_json, type=ImageConfig)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             raise InvalidArgument(f"{described.config} is no image config: {error}") from None
         layers = described.layers or ()
         if len(layers) != len(config.rootfs.diff_ids):
@@ -289,7 +290,7 @@ def _from_index(members: _Members, index: Index, name: str) -> Iterator[DockerMa
 def _decode(members: _Members, name: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(members.read_small(name), type=kind)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise InvalidArgument(f"the archive's {name} is damaged: {error}") from None
 
 

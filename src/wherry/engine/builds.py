@@ -38,6 +38,7 @@ from wherry.errors import Conflict, InvalidArgument, NotFound
 from wherry.model.container import MountRequest, NetworkingConfig
 from wherry.model.digest import Digest
 from wherry.model.image import Platform
+from wherry.model.malformed import MALFORMED
 from wherry.model.reference import parse_reference
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound, ExitStatus
 from wherry.store.api import Image, Images
@@ -322,7 +323,7 @@ def credentials_for(reference: str, registry_config: bytes) -> Credentials | Non
         return None
     try:
         logins = msgspec.json.decode(registry_config, type=dict[str, _RegistryLogin])
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise InvalidArgument(f"invalid X-Registry-Config header: {error}") from None
     domain = parse_reference(reference).domain
     # The Hub's logins are kept under its oldest address.

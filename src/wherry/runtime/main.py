@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from wherry.errors import InvalidArgument, NotSupported, WherryError
+from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.oci import Container, containers, send_console
 from wherry.runtime.oci_default import default_spec, features, pretty
@@ -42,11 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.systemd_cgroup:
-        raise NotSupported(
-            "--systemd-cgroup is not supported: control groups are made without systemd; have the "
-            "caller use cgroupfs"
-        )
     if getattr(options, "no_pivot", False):
         raise NotSupported(
             "--no-pivot is not supported: a root that is only moved to can be left again"
@@ -89,6 +85,7 @@ def _set_up(options: argparse.Namespace, container: Container) -> Child:
         options.bundle,
         preserve_fds=options.preserve_fds,
         new_keyring=not options.no_new_keyring,
+        systemd=options.systemd_cgroup,
     )
 
 
@@ -173,7 +170,7 @@ def _process(options: argparse.Namespace, container: Container) -> Process:
         try:
             with open(options.process, "rb") as file:
                 return msgspec.json.decode(file.read(), type=Process)
-        except msgspec.DecodeError as error:
+        except MALFORMED as error:
             raise InvalidArgument(f"{options.process} is not a process: {error}") from None
     own = container.spec().process
     if own is None or not options.args:

@@ -14,6 +14,7 @@ import msgspec
 
 from wherry.cgroup.api import Cgroup, Stats
 from wherry.errors import InvalidArgument, NotSupported
+from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import (
     LinuxBlockIO,
     LinuxCpu,
@@ -89,7 +90,7 @@ def _read_limits(path: str) -> LinuxResources:
             data = file.read(_LIMITS_SIZE)
     try:
         return msgspec.json.decode(data, type=LinuxResources)
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         raise InvalidArgument(f"{name} holds no limits: {error}") from None
 
 

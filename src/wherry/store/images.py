@@ -18,6 +18,7 @@ import msgspec
 from wherry.errors import Conflict, DataCorrupt, InvalidArgument, NotFound, WherryError
 from wherry.model.digest import Digest, digest_of, parse_digest
 from wherry.model.image import OCI_LAYER, Descriptor, ImageConfig
+from wherry.model.malformed import MALFORMED
 from wherry.model.reference import Reference, parse_reference
 from wherry.snapshot.api import Snapshotter
 from wherry.store import layers as layer_table
@@ -364,7 +365,7 @@ class ImageStore:
 def _decode(config_json: bytes) -> ImageConfig:
     try:
         return msgspec.json.decode(config_json, type=ImageConfig)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise DataCorrupt(
             f"the image configuration {digest_of(config_json)} is malformed: {error}"
         ) from error

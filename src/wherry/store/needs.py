@@ -6,6 +6,7 @@ import msgspec
 
 from wherry.errors import DataCorrupt, NotFound
 from wherry.model.digest import Digest
+from wherry.model.malformed import MALFORMED
 from wherry.store.api import Blobs, Image
 from wherry.store.database import Database
 
@@ -72,7 +73,7 @@ class Needs:
         found = {digest}
         try:
             listing = msgspec.json.decode(self._blobs.read(digest), type=_Listing)
-        except (NotFound, DataCorrupt, msgspec.MsgspecError):
+        except (NotFound, DataCorrupt, *MALFORMED):
             return found
         found.update(layer.digest for layer in listing.layers)
         if listing.config is not None:

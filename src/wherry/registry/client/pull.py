@@ -25,6 +25,7 @@ from wherry.model.image import (
     Platform,
     chain_ids,
 )
+from wherry.model.malformed import MALFORMED
 from wherry.registry.api import Progress, Pulled, Status, serialised
 from wherry.registry.client.download import Downloader, Meter
 from wherry.registry.client.errors import ManifestUnknown, NotAnImage
@@ -203,7 +204,7 @@ _T = TypeVar("_T")
 def _decode(data: bytes, kind: type[_T], name: str) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DataCorrupt(f"the registry sent a damaged {name}: {error}") from error
 
 

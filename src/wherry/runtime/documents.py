@@ -1,0 +1,51 @@
+"""Reading JSON that somebody else wrote: configurations and processes."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+import msgspec
+
+from wherry.errors import InvalidArgument
+
+T = TypeVar("T")
+
+MAX_BYTES = 16 * 1024 * 1024
+_ZERO = b"\\u0000"
+
+
+def read_bounded(path: str) -> bytes:
+    """A file's content; OSError, and InvalidArgument if it is longer than ``MAX_BYTES``."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument(f"{path} is longer than {MAX_BYTES} bytes")
+    return data
+
+
+def decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw, what: str) -> T:
+    """``data`` as ``decoder`` has it; InvalidArgument begins with ``what``.
+
+    A zero byte in any text is refused: a system call would take what is before it, and what was
+    checked would be more than that.
+    """
+    try:
+        value = decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"{what}: {error}") from None
+    if _ZERO in bytes(data) and _has_zero(bytes(data)):
+        raise InvalidArgument(f"{what}: a text in it holds a zero byte")
+    return value
+
+
+def _has_zero(data: bytes) -> bool:
+    """Whether an escape is one, and not part of an escaped backslash and four digits."""
+    start = data.find(_ZERO)
+    while start >= 0:
+        before = data[:start]
+        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
+            return True
+        start = data.find(_ZERO, start + 1)
+    return False
