@@ -213,6 +213,7 @@ class Attachments:
             self._networks.unpublish(source)
         if target:
             self._networks.republish(target, now.ports)
+            self._names.listen(now.id, self._networks.listening(target, now.ports))
 
 
 def _with_endpoints(record: Container, endpoints: dict[str, Endpoint]) -> Container:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from wherry.engine.network_requests import (
     dns_names,
@@ -13,7 +13,7 @@ from wherry.engine.network_requests import (
 from wherry.engine.records import Container
 from wherry.engine.settings import EngineSettings
 from wherry.model.container import EndpointSettings
-from wherry.network.api import Endpoint, Resolver, Sandbox
+from wherry.network.api import Endpoint, Listening, PublishedPort, Resolver, Sandbox
 from wherry.network.names import checked_servers
 from wherry.network.resolver.protocol import Member, View
 
@@ -54,8 +54,20 @@ class NameService:
         """Answer a container no more. Idempotent."""
         self._resolver.forget(container_id)
 
-    def restore(self, records: Iterable[Container]) -> None:
-        """After an engine's restart: the containers that run."""
+    def listen(self, container_id: str, ports: Sequence[Listening]) -> None:
+        """Lead ports to a container that the packet filter cannot lead there."""
+        self._resolver.listen(container_id, ports)
+
+    def unlisten(self, container_id: str, ports: Sequence[PublishedPort] | None = None) -> None:
+        """Listen on ports no more, on none without ``ports``. Idempotent."""
+        self._resolver.unlisten(container_id, ports)
+
+    def restore(
+        self,
+        records: Iterable[Container],
+        ports: Mapping[str, tuple[int, Sequence[Listening]]],
+    ) -> None:
+        """After an engine's restart: the containers that run, and ports of theirs, by id."""
         served: list[tuple[View, int]] = []
         members: list[Member] = []
         for record in records:
@@ -64,7 +76,7 @@ class NameService:
             if known:
                 served.append((self._view(record, all_of), record.state.pid))
                 members += [_member(record, endpoint) for endpoint in known]
-        self._resolver.restore(served, members)
+        self._resolver.restore(served, members, ports)
 
     def _view(self, record: Container, all_of: Iterable[Endpoint]) -> View:
         """``all_of``: its endpoints. Internal networks have no gateway."""

@@ -20,7 +20,7 @@ from wherry.engine.ports import port_requests
 from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable
 from wherry.errors import Conflict, NotFound
-from wherry.network.api import Endpoint, Networks, Publication, PublishedPort, Sandbox
+from wherry.network.api import Endpoint, Listening, Networks, Publication, PublishedPort, Sandbox
 from wherry.sys.faults import reach
 
 _NOTHING = Publication(ports=(), sockets=())
@@ -82,6 +82,7 @@ class Networking:
                 self._networks.choose_gateway(sandbox, ways)
             publication = self._publish(record, ways)
             undo.callback(_close_all, publication.sockets)
+            self._listen(record, publication)
             self._names.tell(record, ways, sandbox)
             reach("names.told")
             undo.pop_all()
@@ -100,6 +101,7 @@ class Networking:
     ) -> dict[str, Endpoint]:
         endpoints: dict[str, Endpoint] = {}
         undo.callback(self._names.forget, record.id)
+        undo.callback(self._names.unlisten, record.id)
         for name in record.networking:
             endpoint = self.attach(record, name, sandbox)
             undo.callback(self._detach, endpoint)
@@ -112,6 +114,14 @@ class Networking:
         if not requests:
             return _NOTHING
         return self._networks.publish(self.port_endpoint(ways), requests)
+
+    def _listen(self, record: Container, publication: Publication) -> None:
+        """Hand over the sockets that somebody has to listen on."""
+        if publication.listening:
+            try:
+                self._names.listen(record.id, publication.listening)
+            finally:
+                _close_all(one.socket for one in publication.listening)
 
     def port_endpoint(self, ways: Iterable[Endpoint]) -> Endpoint:
         """The first with a gateway; the first of all if none has."""
@@ -126,8 +136,17 @@ class Networking:
         return endpoint
 
     def resume(self, records: Iterable[Container]) -> None:
-        """After an engine's restart: the names of the containers that run."""
-        self._names.restore(records)
+        """After an engine's restart: the names and ports of the containers that run."""
+        running = list(records)
+        ports = {one.id: (one.state.pid, self.listening(one)) for one in running if one.ports}
+        self._names.restore(running, ports)
+
+    def listening(self, record: Container) -> tuple[Listening, ...]:
+        """The published ports of a running container that are listened on."""
+        ways = in_order_of_gateways(record, record.endpoints.values())
+        if not ways or not record.ports:
+            return ()
+        return self._networks.listening(self.port_endpoint(ways), record.ports)
 
     def renamed(self, record: Container) -> None:
         """Its networks know it by its new name."""
@@ -141,6 +160,7 @@ class Networking:
         """Take back ports, names, links and addresses. Idempotent."""
         for endpoint in endpoints:
             self._names.forget(endpoint.container_id)
+            self._names.unlisten(endpoint.container_id)
             self._detach(endpoint)
 
     def detach(self, endpoint: Endpoint, sandbox: Sandbox | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -107,6 +108,15 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     host_port: int
 
 
+class Listening(msgspec.Struct, frozen=True, kw_only=True):
+    """A published port that a process has to listen on, since the packet filter cannot lead it to
+    the container: ``[::1]``, and addresses of a family that the container lacks."""
+
+    port: PublishedPort
+    address: str  # of the container
+    socket: int = -1  # bound and, of TCP, listening; -1 if it is somewhere already
+
+
 class Sandbox(Protocol):
     """A network namespace, held by descriptor. It lives while the descriptor or a process does."""
 
@@ -119,12 +129,17 @@ class Sandbox(Protocol):
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """Ports that were published, and the bound sockets that keep others from taking them.
 
-    The sockets go to the container's monitor, so that they live as long as the container; the
-    engine closes its own copies.
+    The sockets go to the container's monitor, so that they live as long as the container, those
+    of ``listening`` to the :class:`Resolver`; the engine closes its own copies.
     """
 
     ports: tuple[PublishedPort, ...]
     sockets: tuple[int, ...]
+    listening: tuple[Listening, ...] = ()
+
+    def close(self) -> None:
+        for descriptor in (*self.sockets, *(one.socket for one in self.listening)):
+            os.close(descriptor)
 
 
 class Networks(Protocol):
@@ -178,6 +193,12 @@ class Networks(Protocol):
         is published of an internal network, nor of one that is on the wire itself (macvlan)."""
         ...
 
+    def listening(
+        self, endpoint: Endpoint, ports: Sequence[PublishedPort]
+    ) -> tuple[Listening, ...]:
+        """Which of the ports that a container has are to be listened on, without sockets."""
+        ...
+
     def unpublish(self, endpoint: Endpoint) -> None:
         """Take back all published ports of an endpoint. Idempotent."""
         ...
@@ -198,10 +219,25 @@ class Networks(Protocol):
 
 
 class Resolver(Protocol):
-    """The embedded resolver of user-defined networks. Safe to call from several threads."""
+    """The engine's helper process: the embedded resolver of user-defined networks, and who listens
+    on ports that the packet filter cannot lead anywhere. Safe to call from several threads."""
 
-    def restore(self, served: Iterable[tuple[View, int]], members: Iterable[Member]) -> None:
-        """After an engine's restart: what there is, with the pids of the containers."""
+    def restore(
+        self,
+        served: Iterable[tuple[View, int]],
+        members: Iterable[Member],
+        ports: Mapping[str, tuple[int, Sequence[Listening]]],
+    ) -> None:
+        """After an engine's restart: what there is, with the pids of the containers. ``ports`` is
+        by container."""
+        ...
+
+    def listen(self, container_id: str, ports: Sequence[Listening]) -> None:
+        """Lead ports to a container, or elsewhere than before. InternalError without a helper."""
+        ...
+
+    def unlisten(self, container_id: str, ports: Sequence[PublishedPort] | None = None) -> None:
+        """Close sockets of a container, all without ``ports``. Idempotent; never fails."""
         ...
 
     def announce(self, member: Member) -> None:
@@ -223,7 +259,7 @@ class Resolver(Protocol):
         ...
 
     def forget(self, container_id: str) -> None:
-        """Answer a container no more. Idempotent; never fails."""
+        """Answer a container no more; its ports stay. Idempotent; never fails."""
         ...
 
     def close(self) -> None:

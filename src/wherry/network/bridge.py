@@ -13,6 +13,7 @@ from wherry.network import names as name_files
 from wherry.network.api import (
     Endpoint,
     EndpointRequest,
+    Listening,
     Network,
     NetworkRequest,
     PortRequest,
@@ -227,6 +228,11 @@ class BridgeNetworks:
     def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
         if _publishes(self._catalog.find(endpoint.network_id)):
             self._publisher.republish(endpoint, ports)
+
+    def listening(
+        self, endpoint: Endpoint, ports: Sequence[PublishedPort]
+    ) -> tuple[Listening, ...]:
+        return self._publisher.listening(endpoint, ports)
 
     # The engine's life
 

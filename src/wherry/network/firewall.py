@@ -22,6 +22,7 @@ from wherry.sys.netlink.wire import Message
 
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _LOOPBACK4 = bytes([127])
+_LOOPBACK6 = ipaddress.IPv6Address("::1").packed
 
 _PORT = (nft.PROTOCOL, nft.SERVICE)
 _TARGET4 = (nft.ADDRESS4, nft.SERVICE)
@@ -191,6 +192,7 @@ def _nat_rules() -> Iterable[tuple[str, tuple[bytes, ...]]]:
     yield "raw", (*_from_bridges(), *_loopback_destination(), nft.verdict(nft.DROP))
     not_local = (nft.load_input_interface(), nft.compare(nft.interface_key("lo"), equal=False))
     yield "prerouting", (*not_local, *_loopback_destination(), nft.verdict(nft.RETURN))
+    yield "output", (*_loopback_destination6(), nft.verdict(nft.RETURN))
     for chain in ("prerouting", "output"):
         yield chain, (nft.is_for_this_host(), nft.verdict(nft.JUMP, "ports"))
     translated = (nft.is_destination_translated(), nft.masquerade())
@@ -244,6 +246,10 @@ def _loopback_destination() -> tuple[bytes, ...]:
     return nft.is_family(nft.IPV4), nft.load_destination4(1), nft.compare(_LOOPBACK4)
 
 
+def _loopback_destination6() -> tuple[bytes, ...]:
+    return nft.is_family(nft.IPV6), nft.load_destination6(), nft.compare(_LOOPBACK6)
+
+
 def _loopback_source() -> tuple[bytes, ...]:
     return nft.is_family(nft.IPV4), nft.load_source4(1), nft.compare(_LOOPBACK4)
 
@@ -269,7 +275,7 @@ def _subnet_element(subnet: str, name: bytes) -> tuple[str, nft.Element]:
 
 
 def _port_elements(mappings: Iterable[PortMapping]) -> list[tuple[str, nft.Element]]:
-    return [_port_element(mapping) for mapping in mappings]
+    return [_port_element(mapping) for mapping in mappings if mapping.is_translated]
 
 
 def _port_element(mapping: PortMapping) -> tuple[str, nft.Element]:

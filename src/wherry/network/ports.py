@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotSupported
-from wherry.network.api import Endpoint, PortRequest
+from wherry.network.api import Endpoint, PortRequest, PublishedPort
 from wherry.network.records import PortMapping
 from wherry.network.subnets import parse_address
 
@@ -27,6 +27,7 @@ _KINDS = {
     "sctp": (socket.SOCK_STREAM, IPPROTO_SCTP),
 }
 _RANDOM_ATTEMPTS = 32
+_BACKLOG = 512
 _RECEIVE_BUFFER = 4096  # nothing is ever read from these sockets
 
 
@@ -60,7 +61,8 @@ def _joined(host_ip: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Ports with the sockets that hold them, in the same order."""
+    """Ports with the sockets that hold them, in the same order; those that a process listens on
+    do listen, if they are of TCP."""
 
     mappings: tuple[PortMapping, ...]
     sockets: tuple[int, ...]
@@ -79,24 +81,47 @@ def reserve(endpoint: Endpoint, requests: Sequence[PortRequest], default_ip: str
     with ExitStack() as undo:
         sockets: list[socket.socket] = []
         for request in requests:
-            addresses = _addresses(endpoint, request.host_ip or default_ip)
+            addresses = _addresses(endpoint, request.host_ip or default_ip, request.protocol)
             bound = _bind_request(request, addresses)
             sockets += [undo.enter_context(one) for one in bound]
-            mappings += [_mapping(endpoint, request, one) for one in bound]
+            found = [_mapping(endpoint, request, one) for one in bound]
+            _listen(zip(found, bound, strict=True))
+            mappings += found
         undo.pop_all()
     return Reservation(tuple(mappings), tuple(one.detach() for one in sockets))
 
 
-def _addresses(endpoint: Endpoint, host_ip: str) -> tuple[str, ...]:
-    """The addresses to bind for one request; NotSupported if the endpoint lacks the family."""
+def _listen(ports: Iterable[tuple[PortMapping, socket.socket]]) -> None:
+    for mapping, one in ports:
+        if mapping.is_listened_on and mapping.protocol == "tcp":
+            one.listen(_BACKLOG)
+
+
+def bind_again(port: PublishedPort) -> int:
+    """A socket for a published port that is to be listened on, whose earlier one is lost.
+    PortTaken, and as :func:`reserve`."""
+    one = _bind(port.protocol, port.host_ip, port.host_port)
+    if port.protocol == "tcp":
+        one.listen(_BACKLOG)
+    return one.detach()
+
+
+def target_of(endpoint: Endpoint, protocol: str, host_ip: str) -> str:
+    """The address of a container to which a port of the host leads: of the same family if it has
+    one; empty if there is no way."""
+    same, other = endpoint.ipv4, endpoint.ipv6
+    if ":" in host_ip:
+        same, other = other, same
+    return same or (other if protocol != "sctp" else "")
+
+
+def _addresses(endpoint: Endpoint, host_ip: str, protocol: str) -> tuple[str, ...]:
+    """The addresses to bind for one request; NotSupported if they cannot lead to the endpoint."""
     if not host_ip:
-        return tuple(
-            wildcard
-            for own, wildcard in ((endpoint.ipv4, "0.0.0.0"), (endpoint.ipv6, "::"))  # noqa: S104
-            if own
-        )
+        wildcards = ("0.0.0.0", "::") if host_has_ipv6() else ("0.0.0.0",)  # noqa: S104
+        return tuple(one for one in wildcards if target_of(endpoint, protocol, one))
     address = parse_address(host_ip)
-    if not (endpoint.ipv4 if address.version == 4 else endpoint.ipv6):
+    if not target_of(endpoint, protocol, str(address)):
         raise NotSupported(
             f"cannot publish a port on {address}: the container has no IPv{address.version} "
             f"address in network {endpoint.network_name}"
@@ -110,9 +135,13 @@ def _mapping(endpoint: Endpoint, request: PortRequest, bound: socket.socket) -> 
         protocol=request.protocol,
         host_ip=str(ipaddress.ip_address(host_ip)),
         host_port=host_port,
-        container_ip=endpoint.ipv4 if bound.family == socket.AF_INET else endpoint.ipv6,
+        container_ip=target_of(endpoint, request.protocol, host_ip),
         container_port=request.container_port,
     )
+
+
+def host_has_ipv6() -> bool:
+    return os.path.exists("/proc/net/if_inet6")
 
 
 def _bind_request(request: PortRequest, addresses: Sequence[str]) -> list[socket.socket]:

@@ -7,9 +7,9 @@ import socket
 import sqlite3
 from collections.abc import Sequence
 
-from wherry.network.api import Endpoint, PortRequest, Publication, PublishedPort
+from wherry.network.api import Endpoint, Listening, PortRequest, Publication, PublishedPort
 from wherry.network.firewall import Firewall
-from wherry.network.ports import PortTaken, Reservation, reserve
+from wherry.network.ports import PortTaken, Reservation, reserve, target_of
 from wherry.network.records import PortMapping, Records
 from wherry.sys.faults import reach
 from wherry.sys.netlink.connection import NetlinkError
@@ -58,10 +58,16 @@ class Publisher:
         _forget_flows(mappings)
 
     def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
-        """Translate ports whose sockets the container's monitor holds already."""
+        """Translate ports whose sockets are held already."""
         mappings = [found for one in ports if (found := _mapping(endpoint, one))]
         if mappings:
             self._translate(endpoint, mappings)
+
+    def listening(
+        self, endpoint: Endpoint, ports: Sequence[PublishedPort]
+    ) -> tuple[Listening, ...]:
+        mappings = [found for one in ports if (found := _mapping(endpoint, one))]
+        return tuple(_listening(one) for one in mappings if one.is_listened_on)
 
     def _with_holder(self, endpoint: Endpoint, error: PortTaken) -> PortTaken:
         holder = self._records.port_holder(error.protocol, error.host_ip, error.port)
@@ -79,18 +85,24 @@ class Publisher:
 
 
 def _mapping(endpoint: Endpoint, port: PublishedPort) -> PortMapping | None:
-    """None if the endpoint lacks the address family."""
-    target = endpoint.ipv6 if ":" in port.host_ip else endpoint.ipv4
+    """None if there is no way to the endpoint."""
+    target = target_of(endpoint, port.protocol, port.host_ip)
     if not target:
         return None
     return PortMapping(port.protocol, port.host_ip, port.host_port, target, port.container_port)
 
 
 def _publication(reservation: Reservation) -> Publication:
+    both = list(zip(reservation.mappings, reservation.sockets, strict=True))
     return Publication(
         ports=tuple(mapping.published() for mapping in reservation.mappings),
-        sockets=reservation.sockets,
+        sockets=tuple(fd for mapping, fd in both if not mapping.is_listened_on),
+        listening=tuple(_listening(one, fd) for one, fd in both if one.is_listened_on),
     )
+
+
+def _listening(mapping: PortMapping, descriptor: int = -1) -> Listening:
+    return Listening(port=mapping.published(), address=mapping.container_ip, socket=descriptor)
 
 
 def _first_taken(records: Records, mappings: Sequence[PortMapping]) -> PortTaken:

@@ -58,6 +58,17 @@ class PortMapping:
     container_ip: str
     container_port: int
 
+    @property
+    def is_translated(self) -> bool:
+        """Whether the packet filter can lead it: it does not change the address family."""
+        return (":" in self.host_ip) == (":" in self.container_ip)
+
+    @property
+    def is_listened_on(self) -> bool:
+        """Whether a process must listen: for another address family, or for ``::1``, from which
+        the kernel lets no packet out."""
+        return self.protocol != "sctp" and (not self.is_translated or ":" in self.host_ip)
+
     def published(self) -> PublishedPort:
         return PublishedPort(
             container_port=self.container_port,

@@ -203,25 +203,37 @@ def test_the_default_route_follows_the_priority(bench: Bench) -> None:
     assert bench.record("many").endpoints["high"].interface == "eth1"
 
 
-def test_published_ports_follow_the_default_route(bench: Bench) -> None:
+def _fetch(host: str, port: int) -> bytes:
+    with urllib.request.urlopen(f"http://{host}:{port}", timeout=patience(20)) as reply:
+        return bytes(reply.read())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_published_ports_follow_the_default_route(bench: Bench, address: str) -> None:
     bench.network("one")
-    ports = {"80/tcp": (PortBinding(host_ip="127.0.0.1"),)}
+    ports = {"80/tcp": (PortBinding(host_ip=address),)}
     bench.container("web", *_SERVER, host=HostConfig(port_bindings=ports))
     port = bench.record("web").ports[0].host_port
-
-    def fetch() -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=patience(20)) as reply:
-            return bytes(reply.read())
-
-    assert fetch() == b"here\n"
+    host = f"[{address}]" if ":" in address else address
+    assert _fetch(host, port) == b"here\n"
     bench.engine.attachments.connect("one", "web", EndpointSettings(gw_priority=5))
-    assert fetch() == b"here\n"
+    assert _fetch(host, port) == b"here\n"
     bench.engine.attachments.disconnect("one", "web", force=False)
-    assert fetch() == b"here\n"
+    assert _fetch(host, port) == b"here\n"
     bench.engine.attachments.disconnect("bridge", "web", force=False)
     bench.engine.attachments.connect("one", "web", EndpointSettings())
-    assert fetch() == b"here\n"
+    assert _fetch(host, port) == b"here\n"
     assert bench.record("web").ports[0].host_port == port
+
+
+def test_a_port_is_published_on_all_addresses_of_both_families(bench: Bench) -> None:
+    ports = {"80/tcp": (PortBinding(),)}
+    bench.container("web", *_SERVER, host=HostConfig(port_bindings=ports))
+    published = bench.record("web").ports
+    assert [port.host_ip for port in published] == ["0.0.0.0", "::"]
+    assert len({port.host_port for port in published}) == 1
+    for host in ("127.0.0.1", "[::1]", "localhost"):
+        assert _fetch(host, published[0].host_port) == b"here\n"
 
 
 def test_links_are_names_on_user_networks(bench: Bench) -> None:

@@ -271,7 +271,8 @@ class Machine:
         container's monitor."""
         publication = self.networks.publish(container.endpoint, requests)
         self.sockets += publication.sockets
-        return [port.host_port for port in publication.ports]
+        self.sockets += [one.socket for one in publication.listening]
+        return list(dict.fromkeys(port.host_port for port in publication.ports))
 
     def release_sockets(self) -> None:
         while self.sockets:

@@ -118,8 +118,8 @@ def test_an_address_that_the_host_lacks(engine: Any) -> None:
         engine.publish(engine.container(), request)
 
 
-def test_an_ipv6_address_for_a_container_without_ipv6(engine: Any) -> None:
-    request = PortRequest(container_port=80, host_port_first=8080, host_ip="::1")
+def test_an_ipv6_address_for_sctp_of_a_container_without_ipv6(engine: Any) -> None:
+    request = PortRequest(container_port=80, host_port_first=8080, host_ip="::1", protocol="sctp")
     with pytest.raises(NotSupported, match="no IPv6 address in network bridge"):
         engine.publish(engine.container(), request)
 

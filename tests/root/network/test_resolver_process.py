@@ -309,7 +309,7 @@ def test_it_goes_on_without_an_engine_and_is_taken_up_by_the_next(bench: Bench) 
     other = Member(
         network_id="n", network_name="net", container_id="2", names=("db",), ipv4="10.9.0.3"
     )
-    client.restore([(View(container_id="1", networks=("n",)), inside.process.pid)], [other])
+    client.restore([(View(container_id="1", networks=("n",)), inside.process.pid)], [other], {})
     assert inside.ask(query("db"))[-4:] == socket.inet_aton("10.9.0.3")
     assert resolver() == pid
 
@@ -319,7 +319,7 @@ def test_what_a_new_engine_does_not_know_is_forgotten(bench: Bench) -> None:
     bench.clients[0].close()
     ended = os.pidfd_open(resolver())
     client = bench.client()
-    client.restore([], [])
+    client.restore([], [], {})
     client.close()
     _wait_for(ended)
     with pytest.raises(ConnectionRefusedError):

@@ -14,14 +14,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import msgspec
+from msgspec.structs import replace as replace_struct
 
 from wherry.errors import InternalError, InvalidArgument, WherryError
-from wherry.network.api import Sandbox
+from wherry.network.api import Listening, PublishedPort, Sandbox
+from wherry.network.ports import bind_again
 from wherry.network.resolver import protocol
 from wherry.network.resolver.protocol import Member, View
 from wherry.network.resolver.sockets import make_sockets
@@ -47,6 +50,14 @@ class _Served:
     pid: int = 0
 
 
+@dataclass(slots=True)
+class _Ports:
+    """Ports of a container that are listened on; ``pid`` 0 while it is being started."""
+
+    pid: int = 0
+    by_name: dict[str, Listening] = field(default_factory=dict)
+
+
 class ResolverClient:
     """Implements :class:`wherry.network.api.Resolver`. Safe to call from several threads."""
 
@@ -56,20 +67,30 @@ class ResolverClient:
         self._lock = threading.RLock()
         self._served: dict[str, _Served] = {}
         self._members: dict[tuple[str, str], Member] = {}
+        self._ports: dict[str, _Ports] = {}
         self._connection: socket.socket | None = None
         self._closed = False
 
     # What the engine tells
 
-    def restore(self, served: Iterable[tuple[View, int]], members: Iterable[Member]) -> None:
+    def restore(
+        self,
+        served: Iterable[tuple[View, int]],
+        members: Iterable[Member],
+        ports: Mapping[str, tuple[int, Sequence[Listening]]],
+    ) -> None:
         """Take up what an earlier engine left: the containers that run, with their processes.
 
         A resolver that is there goes on with the sockets it has."""
         with self._lock:
+            self._ports = {
+                container_id: _Ports(pid, {name_of(one.port): one for one in found})
+                for container_id, (pid, found) in ports.items()
+            }
             self._served = {view.container_id: _Served(view, pid) for view, pid in served}
             self._members = {(one.network_id, one.container_id): one for one in members}
             self._connection = self._connected()
-            if self._served or self._connection:
+            if self._is_needed or self._connection:
                 self._restart()
 
     def announce(self, member: Member) -> None:
@@ -103,13 +124,42 @@ class ResolverClient:
                 self._served.pop(view.container_id)
                 raise
 
+    def listen(self, container_id: str, ports: Sequence[Listening]) -> None:
+        """See :class:`wherry.network.api.Resolver`."""
+        if not ports:
+            return
+        with self._lock:
+            known = self._ports.setdefault(container_id, _Ports())
+            for one in ports:
+                self._retrying(partial(self._lead, container_id, one))
+                # A new resolver is told what is remembered here, so this comes last.
+                known.by_name[name_of(one.port)] = replace_struct(one, socket=-1)
+            if known.pid:
+                self._retrying(lambda: self._follow(container_id, known.pid))
+
+    def unlisten(self, container_id: str, ports: Sequence[PublishedPort] | None = None) -> None:
+        """See :class:`wherry.network.api.Resolver`."""
+        with self._lock:
+            known = self._ports.get(container_id)
+            if known is None:
+                return
+            names = list(known.by_name) if ports is None else [name_of(one) for one in ports]
+            gone = [name for name in names if known.by_name.pop(name, None)]
+            if not known.by_name:
+                del self._ports[container_id]
+            for name in gone:
+                self._mention(protocol.Unlisten(container_id, name))
+
     def follow(self, container_id: str, pid: int) -> None:
         """See :class:`wherry.network.api.Resolver`; by it the namespace is found again."""
         with self._lock:
-            served = self._served.get(container_id)
-            if served is None:
+            served, ports = self._served.get(container_id), self._ports.get(container_id)
+            if ports:
+                ports.pid = pid
+            if served:
+                self._served[container_id] = replace(served, pid=pid)
+            if not served and not ports:
                 return
-            self._served[container_id] = replace(served, pid=pid)
             try:
                 self._follow_or_renew(container_id, pid)
             except OSError:
@@ -128,6 +178,8 @@ class ResolverClient:
             self._members.clear()
             for container_id in list(self._served):
                 self.forget(container_id)
+            for container_id in list(self._ports):
+                self.unlisten(container_id)
         self.close()
 
     def close(self) -> None:
@@ -137,6 +189,10 @@ class ResolverClient:
             self._drop_connection()
 
     # The process
+
+    @property
+    def _is_needed(self) -> bool:
+        return bool(self._served or self._ports)
 
     def _tell_all(self) -> None:
         """Everything, to a resolver that may be new."""
@@ -149,6 +205,8 @@ class ResolverClient:
                     self._exchange(protocol.Announce(member))
                 for served in list(self._served.values()):
                     self._renew(served)
+                for container_id, ports in self._ports.items():
+                    self._renew_ports(container_id, ports)
                 self._exchange(protocol.End())
             except OSError as error:
                 _LOG.warning("the resolver ended: %s", error)
@@ -172,6 +230,28 @@ class ResolverClient:
             # It may just have ended; its end is told soon.
             _LOG.info("container %s is not answered: %s", served.view.container_id[:12], error)
 
+    def _lead(self, container_id: str, one: Listening) -> None:
+        """Over the socket that comes along, or that is there, or a new one."""
+        target = protocol.Target(one.address, one.port.container_port)
+        request = protocol.Listen(container_id, name_of(one.port), target)
+        if one.socket >= 0:
+            self._exchange(request, [one.socket])
+        elif not self._exchange(request):
+            descriptor = bind_again(one.port)
+            try:
+                self._exchange(request, [descriptor])
+            finally:
+                os.close(descriptor)
+
+    def _renew_ports(self, container_id: str, ports: _Ports) -> None:
+        for one in ports.by_name.values():
+            try:
+                self._lead(container_id, one)
+            except WherryError as error:  # somebody has taken it meanwhile
+                _LOG.warning("a port of container %s is lost: %s", container_id[:12], error)
+        if ports.pid:
+            self._follow(container_id, ports.pid)
+
     def _give_sockets(self, view: View, sandbox: Sandbox) -> bool:
         sockets = make_sockets(sandbox.netns_fd)
         try:
@@ -182,7 +262,7 @@ class ResolverClient:
 
     def _follow_or_renew(self, container_id: str, pid: int) -> None:
         """The resolver may be a new one since the container was first served."""
-        if not self._follow(container_id, pid):
+        if not self._follow(container_id, pid) and container_id in self._served:
             self._renew(self._served[container_id])
 
     def _follow(self, container_id: str, pid: int) -> bool:
@@ -204,7 +284,7 @@ class ResolverClient:
             self._exchange(request)
         except OSError:
             self._drop_connection()
-            if self._served:
+            if self._is_needed:
                 self._restart()
 
     def _retrying(self, action: Callable[[], object]) -> None:
@@ -300,7 +380,7 @@ class ResolverClient:
             if self._connection is not connection:
                 return
             self._drop_connection()
-            if self._served and not self._closed:
+            if self._is_needed and not self._closed:
                 self._restart()
 
     def _restart(self) -> None:
@@ -309,6 +389,11 @@ class ResolverClient:
             self._tell_all()
         except (OSError, WherryError) as error:
             _LOG.error("containers' names are not answered: %s", error)
+
+
+def name_of(port: PublishedPort) -> str:
+    """What a port is called between engine and resolver."""
+    return f"{port.protocol} {port.host_ip} {port.host_port}"
 
 
 def _check_size(request: protocol.Request) -> None:

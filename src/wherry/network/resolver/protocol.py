@@ -63,6 +63,29 @@ class Serve(msgspec.Struct, frozen=True, tag="serve"):
     view: View
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Where a published port leads: an address and a port of a container."""
+
+    address: str
+    port: int
+
+
+class Listen(msgspec.Struct, frozen=True, tag="listen"):
+    """Lead what comes to a published port to a container. With one descriptor: its socket, bound
+    and, of TCP, listening. ``held`` of the answer tells whether the resolver has such a socket."""
+
+    container_id: str
+    name: str
+    target: Target
+
+
+class Unlisten(msgspec.Struct, frozen=True, tag="unlisten"):
+    """Close the socket of a published port, and its connections."""
+
+    container_id: str
+    name: str
+
+
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
     """Comes with a pidfd: without an engine, the container is forgotten when this process ends."""
 
@@ -70,12 +93,12 @@ class Follow(msgspec.Struct, frozen=True, tag="follow"):
 
 
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
-    """Close the sockets of a container."""
+    """Close the sockets by which a container is answered; those of its ports stay."""
 
     container_id: str
 
 
-Request = Begin | End | Announce | Withdraw | Serve | Follow | Forget
+Request = Begin | End | Announce | Withdraw | Serve | Listen | Unlisten | Follow | Forget
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from wherry.network.resolver import message as dns
 from wherry.network.resolver.answering import own_answer
+from wherry.network.resolver.following import Follower
 from wherry.network.resolver.forward import Forwarder, HostServers
 from wherry.network.resolver.loop import READ, WRITE, Loop, Timer
 from wherry.network.resolver.protocol import View
@@ -40,36 +40,14 @@ class Container:
         self._tcp = tcp
         self._pending = 0
         self._conversations: set[_Conversation] = set()
-        self._pidfd = -1
+        self.follower = Follower(names.loop)
         self._closed = False
         names.loop.watch(udp, READ, self._on_packets)
         names.loop.watch(tcp, READ, self._on_connection)
 
-    @property
-    def is_followed(self) -> bool:
-        """Whether its process is known, and there."""
-        return self._pidfd >= 0
-
-    def follow(self, pidfd: int, ended: Callable[[], None]) -> None:
-        """Call ``ended`` when a process has ended. Takes the descriptor over."""
-        self._unfollow()
-        self._pidfd = pidfd
-
-        def on_end(_: int) -> None:
-            self._unfollow()
-            ended()
-
-        self._names.loop.watch(pidfd, READ, on_end)
-
-    def _unfollow(self) -> None:
-        if self._pidfd >= 0:
-            self._names.loop.unwatch(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
-
     def close(self) -> None:
         self._closed = True
-        self._unfollow()
+        self.follower.close()
         for conversation in list(self._conversations):
             conversation.close()
         for one in (self._udp, self._tcp):
