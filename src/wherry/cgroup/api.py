@@ -94,7 +94,10 @@ class Cgroup(Protocol):
         ...
 
     def remove(self) -> None:
-        """Remove the group and those below it. Idempotent; waits for dying processes."""
+        """Remove the group and those below it. Idempotent; waits for dying processes.
+
+        One that systemd has made is left to systemd, which removes it when it is empty.
+        """
         ...
 
 
@@ -106,9 +109,10 @@ class Cgroups(Protocol):
         """``legacy``, ``hybrid`` or ``unified``."""
         ...
 
-    def create(self, path: str, resources: LinuxResources) -> Cgroup:
+    def create(self, path: str, resources: LinuxResources, first: int = 0) -> Cgroup:
         """Make a group and set its limits and device rules; nothing is left after an error.
 
+        ``first`` is a process that is moved to it; 0: none, which systemd does not take.
         NotSupported names a controller that a limit needs and the host lacks.
         """
         ...

@@ -42,8 +42,8 @@ class LegacyCgroups:
     def mode(self) -> str:
         return self._mode
 
-    def create(self, path: str, resources: LinuxResources) -> Cgroup:
-        return _created(lambda: LegacyCgroup(self._host, path), resources)
+    def create(self, path: str, resources: LinuxResources, first: int = 0) -> Cgroup:
+        return _created(lambda: LegacyCgroup(self._host, path), resources, first)
 
     def open(self, path: str) -> Cgroup:
         group = LegacyCgroup(self._host, path)
@@ -67,8 +67,8 @@ class UnifiedCgroups:
     def mode(self) -> str:
         return "unified"
 
-    def create(self, path: str, resources: LinuxResources) -> Cgroup:
-        return _created(lambda: UnifiedCgroup(self._tree, path), resources)
+    def create(self, path: str, resources: LinuxResources, first: int = 0) -> Cgroup:
+        return _created(lambda: UnifiedCgroup(self._tree, path), resources, first)
 
     def open(self, path: str) -> Cgroup:
         if not trees.exists(self._tree, trees.relative(path)):
@@ -79,22 +79,24 @@ class UnifiedCgroups:
         trees.remove_if_empty(self._tree, trees.relative(path))
 
 
-def _created(make: Callable[[], _Group], resources: LinuxResources) -> _Group:
+def _created(make: Callable[[], _Group], resources: LinuxResources, first: int) -> _Group:
     """Make a group, once more if an empty one was in the way (a monitor that was killed)."""
     group = make()
     try:
-        _make_or_remove(group, resources)
+        _make_or_remove(group, resources, first)
     except FileExistsError:
         if group.pids():
             raise Conflict(f"control group {group.path} is in use by other processes") from None
         group.remove()
-        _make_or_remove(group, resources)
+        _make_or_remove(group, resources, first)
     return group
 
 
-def _make_or_remove(group: _Group, resources: LinuxResources) -> None:
+def _make_or_remove(group: _Group, resources: LinuxResources, first: int) -> None:
     try:
         group.make(resources)
+        if first:
+            group.add(first)
     except FileExistsError:
         raise
     except BaseException:

@@ -151,6 +151,8 @@ class UnifiedCgroup:
         return files.read_table(self._tree.fd, f"{self._path}/memory.events").get("oom_kill", 0)
 
     def remove(self) -> None:
+        if self._is_delegated():
+            return
         if files.try_remove(self._tree.fd, self._path):
             return
         with contextlib.suppress(FileNotFoundError):
@@ -158,6 +160,20 @@ class UnifiedCgroup:
         # The kernel tells that a group is empty a moment before it can be removed.
         if not files.wait_until(self._try_remove, 1.0):
             raise Unavailable(f"control group {self.path} still has processes")
+
+    def _is_delegated(self) -> bool:
+        """Whether it is a unit of systemd, which waits for its end and would not hear of it if the
+        group vanished at the same moment (systemd, "Control Group APIs and Delegation")."""
+        try:
+            directory = self.directory_fd()
+        except FileNotFoundError:
+            return False
+        try:
+            return os.getxattr(directory, "trusted.delegate") == b"1"
+        except OSError:
+            return False
+        finally:
+            os.close(directory)
 
     def _try_remove(self) -> bool:
         return files.try_remove(self._tree.fd, self._path)
