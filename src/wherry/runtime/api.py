@@ -90,6 +90,16 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     """As in the container's :class:`StartRequest`."""
 
 
+class HeldPort(msgspec.Struct, frozen=True):
+    """What a held socket is bound to; ``kind`` is its type (SOCK_STREAM, SOCK_DGRAM), ``protocol``
+    the number of its protocol."""
+
+    kind: int
+    protocol: int
+    address: str
+    port: int
+
+
 class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a process ended. ``code`` is 128+n for signal n, as Docker reports it."""
 
@@ -143,6 +153,18 @@ class Process(Protocol):
         written goes to standard input if ``stdin``; shutting down the writing side closes it.
         End of file means that the process has ended and all output was delivered.
         """
+        ...
+
+    def hold(self, fds: Sequence[int]) -> None:
+        """Hold more descriptors open until the process ends; the caller keeps its own copies.
+
+        Conflict if it has ended.
+        """
+        ...
+
+    def release(self, ports: Sequence[HeldPort]) -> None:
+        """Close held sockets, when this returns the ports are free. Idempotent; Conflict if the
+        process has ended."""
         ...
 
     def close(self) -> None:

@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from wherry.cgroup import open_cgroups
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, Unavailable
 from wherry.runtime import messages as msg
 from wherry.runtime import state
-from wherry.runtime.api import ExecRequest, ExitStatus, StartRequest
+from wherry.runtime.api import ExecRequest, ExitStatus, HeldPort, StartRequest
 from wherry.runtime.protect import protected_interpreter
 from wherry.sys.faults import reach
 
@@ -27,6 +28,7 @@ _BOOTSTRAP = (
     "from wherry.runtime.launcher import main;main()"
 )
 _KILLED = 137
+_PORTS_A_MESSAGE = 1000
 
 Callback = Callable[[ExitStatus], None]
 
@@ -124,6 +126,17 @@ class MonitoredProcess:
             theirs.close()
         return ours
 
+    def hold(self, fds: Sequence[int]) -> None:
+        """See :class:`wherry.runtime.api.Process`."""
+        for start in range(0, len(fds), msg.MAX_FDS):
+            self._ask(msg.Hold, fds[start : start + msg.MAX_FDS])
+
+    def release(self, ports: Sequence[HeldPort]) -> None:
+        """See :class:`wherry.runtime.api.Process`."""
+        for start in range(0, len(ports), _PORTS_A_MESSAGE):
+            some = tuple(ports[start : start + _PORTS_A_MESSAGE])
+            self._ask(partial(_release, some))
+
     def close(self) -> None:
         """Forget the process; it goes on running."""
         with self._lock:
@@ -195,6 +208,10 @@ class MonitoredProcess:
             self._lock.notify_all()
         for callback in callbacks:
             callback(self._status)
+
+
+def _release(ports: tuple[HeldPort, ...], seq: int) -> msg.Release:
+    return msg.Release(seq, ports)
 
 
 def _started(answer: msg.ToEngine) -> msg.Started:

@@ -30,6 +30,7 @@ from wherry.runtime.api import (
     CommandNotExecutable,
     CommandNotFound,
     ExecRequest,
+    HeldPort,
     LogSettings,
     StartRequest,
 )
@@ -102,6 +103,19 @@ class CloseStdin(msgspec.Struct, frozen=True, tag="close-stdin"):
     seq: int
 
 
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """With descriptors: hold them open until the end."""
+
+    seq: int
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    """Close the held sockets that are bound to these."""
+
+    seq: int
+    ports: tuple[HeldPort, ...]
+
+
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """Monitor to engine: the answer to the request of that number; no ``kind`` means success."""
 
@@ -166,7 +180,7 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
 
 
 ToLauncher = Start | Exec
-ToMonitor = Signal | Resize | Attach | CloseStdin
+ToMonitor = Signal | Resize | Attach | CloseStdin | Hold | Release
 ToEngine = Started | Failed | Exited | Done
 FromInit = Console | Ready | Failed | Waiting
 Message = ToLauncher | ToMonitor | ToEngine | Keep | Taken | Console | Ready | Waiting | Go

@@ -21,7 +21,7 @@ import msgspec
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import Conflict, InvalidArgument, WherryError
 from wherry.model.runtime_spec import Hook
-from wherry.runtime.api import ExitStatus
+from wherry.runtime.api import ExitStatus, HeldPort
 from wherry.runtime.attach import Client
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.logs.lines import Lines
@@ -31,7 +31,9 @@ from wherry.runtime.messages import (
     CloseStdin,
     Done,
     Exited,
+    Hold,
     Keep,
+    Release,
     Resize,
     Signal,
     Started,
@@ -389,6 +391,15 @@ class Monitor:
         elif isinstance(message, Attach) and fds:
             sock = socket.socket(fileno=os.dup(fds[0]))
             self._attach(sock, message.stdin, message.stdout, message.stderr)
+        elif isinstance(message, Hold):
+            self._held += [os.dup(fd) for fd in fds]
+        elif isinstance(message, Release):
+            self._release(message.ports)
+
+    def _release(self, ports: tuple[HeldPort, ...]) -> None:
+        gone = [fd for fd in self._held if bound_to(fd) in ports]
+        self._held = [fd for fd in self._held if fd not in gone]
+        close_all(gone)
 
     # --- the end ---
 
@@ -466,3 +477,18 @@ class Monitor:
             run_hooks(self._keep.poststop, stopped)
         except WherryError:
             pass  # runtime.md, "Lifecycle" 13: a failing poststop hook changes nothing
+
+
+def bound_to(fd: int) -> HeldPort | None:
+    """What a socket is bound to; None if it is none of an internet protocol."""
+    try:
+        one = socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        address = one.getsockname()
+        if one.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        return HeldPort(int(one.type), one.proto, address[0], address[1])
+    finally:
+        one.detach()
