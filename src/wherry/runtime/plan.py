@@ -38,6 +38,7 @@ from wherry.runtime.ops.kernel import (
     SetNames,
 )
 from wherry.runtime.ops.mounts import (
+    BindMount,
     FinishRoot,
     MakeMountsSlave,
     MakePlacePrivate,
@@ -46,10 +47,12 @@ from wherry.runtime.ops.mounts import (
     PivotRoot,
     ReadOnlyPath,
 )
+from wherry.runtime.ops.program import LoadSeccomp
 from wherry.runtime.options import propagation_flags
+from wherry.runtime.passage import Passage
 from wherry.runtime.plan_process import check_process, process_ops
-from wherry.runtime.plan_tree import console_ops, device_ops, mount_ops, sysctl_ops
-from wherry.runtime.seccomp import compile_filter, filter_flags
+from wherry.runtime.plan_tree import console_ops, device_ops, mapped, mount_ops, sysctl_ops
+from wherry.runtime.seccomp import compile_filter, filter_flags, needs_listener
 from wherry.snapshot.api import OverlayMount
 from wherry.sys import namespaces as ns
 
@@ -61,6 +64,7 @@ NAMESPACE_FLAGS = {
     "ipc": ns.CLONE_NEWIPC,
     "user": ns.CLONE_NEWUSER,
     "cgroup": ns.CLONE_NEWCGROUP,
+    "time": ns.CLONE_NEWTIME,
 }
 
 
@@ -79,9 +83,10 @@ class CgroupLayout(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that is needed to start one process, decided.
 
-    ``clone_flags`` are the namespaces made with it; ``pid_namespace`` is the path of one that its
-    parent enters beforehand. ``moved`` tells that the parent has to move it to its ``cgroup``;
-    ``own_pids`` that no process of the container can outlive its first.
+    ``clone_flags`` are the namespaces made with it, ``passage`` what is entered beforehand. The
+    mounts ``id_mapped`` are made by its parent, which also connects to the seccomp agent's socket
+    ``listener``. ``moved`` tells that the parent has to move it to its ``cgroup``; ``own_pids``
+    that no process of the container can outlive its first.
     """
 
     id: str
@@ -89,7 +94,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ops: tuple[Op, ...]
     terminal: bool
     clone_flags: int = 0
-    pid_namespace: str = ""
+    passage: Passage = Passage()
+    id_mapped: tuple[BindMount, ...] = ()
+    listener: str = ""
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
     cgroup: str
@@ -111,9 +118,7 @@ class Filters:
         self.compiled: LinuxSeccomp | None = None  # the last that was not known
 
     def program(self, profile: LinuxSeccomp) -> bytes:
-        """The program of a profile; InvalidArgument, NotSupported."""
-        if profile.listener_path:
-            raise NotSupported("seccomp profiles with a listenerPath are not supported yet")
+        """The program of a profile; InvalidArgument."""
         program = self._programs.get(profile)
         if program is None:
             program = compile_filter(profile)
@@ -154,6 +159,8 @@ def plan_container(
     linux = spec.linux or Linux()
     made, joined = _namespaces(linux.namespaces, netns)
     _check_namespaces(linux, made, joined)
+    passage = _passage(linux, made, joined)
+    entered = {path for _, path in passage.joined}
     state = State(
         oci_version=spec.oci_version,
         id=container_id,
@@ -166,17 +173,18 @@ def plan_container(
     late = 0 if layout.unified else made & ns.CLONE_NEWCGROUP
     cgroup = linux.cgroups_path or f"/wherry/{container_id}"
     # The host's files are out of reach for the root of a user namespace.
-    moved = not layout.unified and bool(made & ns.CLONE_NEWUSER)
+    users = made & ns.CLONE_NEWUSER or any(one.type == "user" for one in joined)
+    moved = not layout.unified and bool(users)
     join = (
         () if layout.unified else (JoinCgroup(() if moved else layout.tasks(cgroup), bool(late)),)
     )
     ops = (
-        *_joining_ops(joined, netns, bool(made & ns.CLONE_NEWUSER)),
+        *_joining_ops(joined, entered, netns, made),
         *((JoinKeyring(f"_ses.{container_id}"),) if new_keyring else ()),
         *_tree_ops(spec, linux, bundle, rootfs, made, join, hooks, state, console_size),
         *process_ops(
             spec.process,
-            seccomp=_seccomp(linux, filters),
+            seccomp=_seccomp(linux, filters, msgspec.structs.replace(state, status="created")),
             personality=linux.personality,
             start_hooks=_hook_ops(hooks.start_container, state, "created"),
             make_cwd=True,
@@ -191,8 +199,10 @@ def plan_container(
         bundle=bundle,
         ops=ops,
         terminal=spec.process.terminal,
-        clone_flags=made & ~late,
-        pid_namespace=next((one.path for one in joined if one.type == "pid"), ""),
+        clone_flags=made & ~late & ~(ns.CLONE_NEWTIME if passage.time_offsets else 0),
+        passage=passage,
+        id_mapped=tuple(op for op in ops if isinstance(op, BindMount) and op.uid_mappings),
+        listener=_listener(linux),
         uid_mappings=linux.uid_mappings,
         gid_mappings=linux.gid_mappings,
         cgroup=cgroup,
@@ -217,6 +227,7 @@ def plan_exec(
     console_size: tuple[int, int] | None = None,
     die_with_parent: bool = True,
     preserve_fds: int = 0,
+    container_pid: int = 0,
 ) -> Plan:
     """Decide how one more process enters the container that ``spec`` describes."""
     check_process(process)
@@ -224,6 +235,14 @@ def plan_exec(
     flags = 0
     for one in linux.namespaces:
         flags |= NAMESPACE_FLAGS.get(one.type, 0)
+    state = State(
+        oci_version=spec.oci_version,
+        id=container_id,
+        status="running",
+        pid=container_pid,
+        bundle=bundle,
+        annotations=spec.annotations,
+    )
     ops = (
         JoinKeyring(f"_ses.{container_id}"),
         *(() if layout.unified else (JoinCgroup(layout.tasks(cgroup), False),)),
@@ -232,29 +251,39 @@ def plan_exec(
         *console_ops(process, console_size, bind=False),
         *process_ops(
             process,
-            seccomp=_seccomp(linux, filters),
+            seccomp=_seccomp(linux, filters, state),
             personality=linux.personality,
             die_with_parent=die_with_parent,
             preserve_fds=preserve_fds,
         ),
-    )
-    state = State(
-        oci_version=spec.oci_version, id=container_id, status="running", pid=0, bundle=bundle
     )
     return Plan(
         id=container_id,
         bundle=bundle,
         ops=ops,
         terminal=process.terminal,
+        listener=_listener(linux),
         cgroup=cgroup,
         state=state,
     )
 
 
-def _seccomp(linux: Linux, filters: Filters) -> tuple[bytes, int] | None:
-    if linux.seccomp is None:
+def _seccomp(linux: Linux, filters: Filters, state: State) -> LoadSeccomp | None:
+    profile = linux.seccomp
+    if profile is None:
         return None
-    return filters.program(linux.seccomp), filter_flags(linux.seccomp)
+    program, flags = filters.program(profile), filter_flags(profile)
+    if not needs_listener(profile):
+        return LoadSeccomp(program, flags)
+    from wherry.runtime.ops.listener import LoadNotifyingSeccomp  # few containers have one
+
+    return LoadNotifyingSeccomp(program, flags, profile.listener_metadata, state)
+
+
+def _listener(linux: Linux) -> str:
+    """The path of the seccomp agent's socket, if there is one."""
+    profile = linux.seccomp
+    return profile.listener_path if profile is not None and needs_listener(profile) else ""
 
 
 def _namespaces(
@@ -266,8 +295,6 @@ def _namespaces(
         if one.type in seen:
             raise InvalidArgument(f"config.json lists the {one.type} namespace twice")
         seen.add(one.type)
-        if one.type not in NAMESPACE_FLAGS:
-            raise NotSupported(f"{one.type} namespaces are not supported yet")
         if one.type == "network" and netns:
             continue
         if one.path:
@@ -283,29 +310,45 @@ def _check_namespaces(linux: Linux, made: int, joined: Sequence[LinuxNamespace])
     users = made & ns.CLONE_NEWUSER
     if users and not (linux.uid_mappings and linux.gid_mappings):
         raise InvalidArgument("a new user namespace needs uidMappings and gidMappings")
-    if not users and (linux.uid_mappings or linux.gid_mappings):
-        raise InvalidArgument("uidMappings and gidMappings need a new user namespace")
+    given = users or any(one.type == "user" for one in joined)
+    if not given and (linux.uid_mappings or linux.gid_mappings):
+        raise InvalidArgument("uidMappings and gidMappings need a user namespace")
     if linux.intel_rdt is not None:
-        raise NotSupported("intelRdt is not supported")
-    if linux.time_offsets:
-        raise NotSupported("timeOffsets need a time namespace, which is not supported yet")
+        raise NotSupported("linux.intelRdt is not supported")
+    if linux.time_offsets and not made & ns.CLONE_NEWTIME:
+        raise InvalidArgument("timeOffsets need a new time namespace")
+    if unknown := set(linux.time_offsets) - {"monotonic", "boottime"}:
+        raise InvalidArgument(f"timeOffsets: unknown clock {min(unknown)!r}")
     for one in joined:
         if not os.path.isabs(one.path):
             raise InvalidArgument(f"the namespace's path {one.path!r} is not absolute")
 
 
-def _joining_ops(joined: Sequence[LinuxNamespace], netns: bool, new_users: bool) -> Iterator[Op]:
-    # Namespaces of the host are entered with the host's privileges, before the user namespace
-    # would take them away; but one that is to be joined comes first, for it owns the others.
-    for one in sorted(joined, key=lambda one: one.type != "user"):
-        if one.type != "pid":
+def _passage(linux: Linux, made: int, joined: Sequence[LinuxNamespace]) -> Passage:
+    """What is entered before the child is cloned: a PID namespace; all if a user namespace, with
+    less power than the host, is among those of the container."""
+    users = made & ns.CLONE_NEWUSER or any(one.type == "user" for one in joined)
+    paths = tuple(
+        (NAMESPACE_FLAGS[one.type], one.path) for one in joined if users or one.type == "pid"
+    )
+    offsets = "".join(
+        f"{clock} {offset.secs} {offset.nanosecs}\n" for clock, offset in linux.time_offsets.items()
+    )
+    return Passage(paths, offsets)
+
+
+def _joining_ops(
+    joined: Sequence[LinuxNamespace], entered: set[str], netns: bool, made: int
+) -> Iterator[Op]:
+    for one in joined:
+        if one.path not in entered:
             yield JoinNamespace(one.path, NAMESPACE_FLAGS[one.type])
-            if one.type == "user":
-                yield BecomeRoot()
     if netns:
         yield JoinPassedNetwork()
-    if new_users:
+    if made & ns.CLONE_NEWUSER:
         yield AwaitMappings()
+    elif any(one.type == "user" for one in joined):
+        yield BecomeRoot()
 
 
 def _tree_ops(
@@ -332,7 +375,9 @@ def _tree_ops(
     if propagation & _SHARING:
         yield MakePlacePrivate(root)
     yield MountRoot(root, rootfs)
-    plain, cgroups = mount_ops(spec.mounts, bundle, bool(made & ns.CLONE_NEWCGROUP), not join)
+    plain, cgroups = mount_ops(
+        mapped(spec.mounts, linux), bundle, bool(made & ns.CLONE_NEWCGROUP), not join
+    )
     yield from plain
     yield from device_ops(spec, linux)
     yield from console_ops(spec.process, console_size, bind=True)

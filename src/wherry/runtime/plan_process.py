@@ -71,7 +71,7 @@ def check_process(process: Process) -> None:
 def process_ops(
     process: Process,
     *,
-    seccomp: tuple[bytes, int] | None,
+    seccomp: LoadSeccomp | None,
     personality: LinuxPersonality | None,
     start_hooks: Sequence[Op] = (),
     make_cwd: bool = False,
@@ -82,7 +82,9 @@ def process_ops(
 ) -> Iterator[Op]:
     """From a process inside its root to the program; ``own_init`` keeps an init above it."""
     user = process.user
-    become = _become_user(process, needs_admin=bool(seccomp) and not process.no_new_privileges)
+    become = _become_user(
+        process, needs_admin=seccomp is not None and not process.no_new_privileges
+    )
     if make_cwd and process.cwd != "/":
         yield MakeWorkingDirectory(process.cwd)
     yield SetStdio(user.uid)
@@ -103,7 +105,7 @@ def process_ops(
         yield AwaitStart()
     yield from start_hooks
     if seccomp is not None:
-        yield LoadSeccomp(*seccomp)
+        yield seccomp
     if become.keep_admin:
         yield DropAdmin(become.effective, become.permitted, become.inheritable)
     yield from after

@@ -1,7 +1,8 @@
 """Starting one process from a plan: the parent's side and the child's.
 
     parent (starter)                          child (init)
-    enter pid_namespace, if any
+    prepare the id-mapped mounts and the seccomp listener's socket
+    go through the passage, if there is one (see passage.py)
     make the cgroup, on cgroup v2
     clone3 ------------------------------->   [own mount, PID, ... namespaces]
     write the id mappings
@@ -46,8 +47,10 @@ from wherry.runtime.messages import (
     send,
     to_error,
 )
-from wherry.runtime.ops.base import Setup, run
+from wherry.runtime.ops.base import Setup, reason, run
 from wherry.runtime.ops.idmap import write_mappings
+from wherry.runtime.ops.prepared import prepare
+from wherry.runtime.passage import enter, through
 from wherry.runtime.plan import Plan
 from wherry.sys.faults import reach
 from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
@@ -121,31 +124,31 @@ def spawn(
     """
     if container_pidfd is not None:
         setns(container_pidfd, CLONE_NEWPID)
-    elif plan.pid_namespace:
-        _enter(plan.pid_namespace)
+    apart = bool(plan.passage) and not sibling
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = group.open().directory_fd() if unified else None
-    try:
-        flags = plan.clone_flags | (CLONE_PARENT if sibling else 0)
+    prepared = prepare(plan.id_mapped, plan.listener)
+
+    def clone() -> tuple[int, int]:
+        flags = plan.clone_flags | (CLONE_PARENT if sibling or apart else 0)
         pid, pidfd = clone3(flags, directory)
         if pid == 0:
             ours.close()
-            _become(plan, Setup(theirs, stdio, netns_fd, container_pidfd, start_fd))
+            _become(plan, Setup(theirs, stdio, netns_fd, container_pidfd, start_fd, prepared))
+        return pid, pidfd
+
+    try:
+        if not apart:
+            enter(plan.passage)  # a sibling's other parent ends soon, wherever it is
+        pid, pidfd = through(plan.passage, clone) if apart else clone()
     except OSError as error:
-        raise InternalError(f"cannot make the container's namespaces: {error.strerror}") from None
+        raise InternalError(f"cannot make the container's namespaces: {reason(error)}") from None
     finally:
+        prepared.close()
         if directory is not None:
             os.close(directory)
     theirs.close()
     return Child(pid, pidfd, ours)
-
-
-def _enter(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        setns(fd, CLONE_NEWPID)
-    finally:
-        os.close(fd)
 
 
 def _become(plan: Plan, setup: Setup) -> None:

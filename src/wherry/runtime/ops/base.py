@@ -25,6 +25,19 @@ class SetupFailed(InternalError):
     """An operation of a container's set-up failed."""
 
 
+class Prepared:
+    """Descriptors that a parent has made for its child: detached mounts by their operation, and the
+    connection to a seccomp agent."""
+
+    def __init__(self) -> None:
+        self.trees: dict[Op, int] = {}
+        self.listener: int | None = None
+
+    def close(self) -> None:
+        for fd in (*self.trees.values(), *(() if self.listener is None else (self.listener,))):
+            os.close(fd)
+
+
 class Setup:
     """The state of one set-up, shared by its operations.
 
@@ -39,12 +52,14 @@ class Setup:
         netns_fd: int | None = None,
         pidfd: int | None = None,
         start_fd: int | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         self.channel = channel
         self.stdio = stdio
         self.netns_fd = netns_fd
         self.pidfd = pidfd  # of the container that is joined
         self.start_fd = start_fd  # a fifo that the start of a created container is written to
+        self.prepared = prepared or Prepared()
         self.host_pid = int(os.readlink("/proc/self"))
         self.proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root_fd = -1  # the container's root, from MountRoot on

@@ -152,7 +152,8 @@ class BindMount(Op, frozen=True):
     def describe(self) -> str:
         return f"bind {self.source} on {self.target}"
 
-    def execute(self, setup: Setup) -> None:
+    def detached(self) -> int:
+        """The mount with its options, which nobody sees yet: a descriptor."""
         flags = m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if self.options.recursive else 0)
         try:
             tree = clone_tree(self.source, flags)
@@ -160,6 +161,15 @@ class BindMount(Op, frozen=True):
             raise NotFound(f"bind source path does not exist: {self.source}") from None
         try:
             self._change(tree)
+        except BaseException:
+            os.close(tree)
+            raise
+        return tree
+
+    def execute(self, setup: Setup) -> None:
+        tree = setup.prepared.trees.pop(self, None)
+        tree = self.detached() if tree is None else tree
+        try:
             directory = stat.S_ISDIR(os.fstat(tree).st_mode)
             target = make_in(setup.root_fd, self.target, directory=directory, created=setup.created)
             try:

@@ -311,7 +311,8 @@ class CloseDescriptors(Op, frozen=True):
 
     def execute(self, setup: Setup) -> None:
         first = 3 + self.keep
-        for fd in sorted({setup.channel.fileno(), setup.start_fd or first - 1}):
+        ours = (setup.channel.fileno(), setup.start_fd, setup.prepared.listener)
+        for fd in sorted(fd for fd in ours if fd is not None):
             if first < fd:
                 close_range(first, fd - 1)
             first = max(first, fd + 1)

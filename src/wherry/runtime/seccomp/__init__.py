@@ -5,7 +5,7 @@ Profiles are made by :mod:`wherry.runtime.seccomp.profile` (the default one) and
 the launcher compiles filters and needs no profiles.
 """
 
-from wherry.runtime.seccomp.actions import filter_flags
+from wherry.runtime.seccomp.actions import filter_flags, needs_listener
 from wherry.runtime.seccomp.compiler import compile_filter
 
-__all__ = ["compile_filter", "filter_flags"]
+__all__ = ["compile_filter", "filter_flags", "needs_listener"]

@@ -22,6 +22,7 @@ _ACTIONS = {
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
+_NOTIFY = "SCMP_ACT_NOTIFY"
 _WITH_DATA = frozenset({"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
 _MAX_ERRNO = 4095
 
@@ -56,3 +57,18 @@ def filter_flags(seccomp: LinuxSeccomp) -> int:
             raise InvalidArgument(f"unknown flag {name!r} in the seccomp profile")
         flags |= _FLAGS[name]
     return flags
+
+
+def needs_listener(seccomp: LinuxSeccomp) -> bool:
+    """Whether an agent is asked; InvalidArgument if it cannot be.
+
+    It cannot be asked about the very call that tells it of the listener.
+    """
+    calls = {name for rule in seccomp.syscalls if rule.action == _NOTIFY for name in rule.names}
+    if seccomp.default_action == _NOTIFY or "sendmsg" in calls:
+        raise InvalidArgument(f"{_NOTIFY} in the seccomp profile cannot be for sendmsg")
+    if calls and not seccomp.listener_path:
+        raise InvalidArgument(f"{_NOTIFY} in the seccomp profile needs a listenerPath")
+    if seccomp.listener_metadata and not seccomp.listener_path:
+        raise InvalidArgument("listenerMetadata in the seccomp profile needs a listenerPath")
+    return bool(calls)
