@@ -70,6 +70,8 @@ def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
     if len(parts) != 3 or not _TOKEN.fullmatch(parts[0]):
         raise BadRequest(f"malformed HTTP request line {line[:80]!r}")
     method, target, protocol = parts
+    if _CONTROL.search(target) or "\t" in target:
+        raise BadRequest(f"malformed HTTP request line {line[:80]!r}")
     version = _VERSIONS.get(protocol)
     if version is None:
         raise BadRequest(f"the protocol {protocol[:20]!r} is neither HTTP/1.0 nor HTTP/1.1")
