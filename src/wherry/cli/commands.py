@@ -28,6 +28,7 @@ CONTAINER: Table = {
     "stop": ("lifecycle", "Stop one or more running containers"),
     "top": ("processes", "Display the running processes of a container"),
     "unpause": ("lifecycle", "Unpause all processes within one or more containers"),
+    "update": ("update", "Update configuration of one or more containers"),
     "wait": ("lifecycle", "Block until containers stop, then print their exit codes"),
 }
 IMAGE: Table = {

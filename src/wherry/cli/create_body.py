@@ -148,12 +148,20 @@ def _host(arguments: Arguments) -> Body:
 
 
 def _restart(arguments: Arguments) -> Body | None:
-    name, _, count = arguments.text("restart").partition(":")
-    if name not in _RESTART or (count and not count.isdigit()):
-        raise UsageError(f"invalid restart policy: {arguments.text('restart')!r}")
-    if arguments.flag("rm") and name not in ("no", ""):
+    policy = restart_policy(arguments.text("restart"))
+    if policy["Name"] in ("no", ""):
+        return None
+    if arguments.flag("rm"):
         raise UsageError("conflicting options: cannot specify both --restart and --rm")
-    return {"Name": name, "MaximumRetryCount": int(count or 0)} if name not in ("", "no") else None
+    return policy
+
+
+def restart_policy(text: str) -> Body:
+    """``on-failure:3`` as the API's RestartPolicy; UsageError."""
+    name, _, count = text.partition(":")
+    if name not in _RESTART or (count and not count.isdigit()):
+        raise UsageError(f"invalid restart policy: {text!r}")
+    return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
 
 def _extra_host(text: str) -> str:

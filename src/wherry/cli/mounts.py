@@ -135,6 +135,12 @@ def _octal(text: str) -> int:
         raise UsageError(f"invalid tmpfs-mode {text!r} in --mount: want an octal mode") from None
 
 
+def _tmpfs_option(mount: Mount, value: str) -> None:
+    name, equals, content = value.partition("=")
+    options = mount.setdefault("TmpfsOptions", {}).setdefault("Options", [])
+    options.append([name, content] if equals else [name])
+
+
 _SWITCHES = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src")
 _FIELDS: dict[str, Callable[[Mount, str], None]] = {
     "type": _put("Type", convert=str.lower),
@@ -150,6 +156,7 @@ _FIELDS: dict[str, Callable[[Mount, str], None]] = {
     "bind-nonrecursive": _put("BindOptions", "NonRecursive", convert=_flag),
     "bind-recursive": _recursive,
     "bind-create-src": _put("BindOptions", "CreateMountpoint", convert=_flag),
+    "bind-idmap": _put("BindOptions", "IDMap"),
     "volume-nocopy": _put("VolumeOptions", "NoCopy", convert=_flag),
     "volume-label": _label,
     "volume-driver": _put("VolumeOptions", "DriverConfig", "Name"),
@@ -158,4 +165,5 @@ _FIELDS: dict[str, Callable[[Mount, str], None]] = {
     "image-subpath": _subpath,
     "tmpfs-size": _put("TmpfsOptions", "SizeBytes", convert=parse_size),
     "tmpfs-mode": _put("TmpfsOptions", "Mode", convert=_octal),
+    "tmpfs-opt": _tmpfs_option,
 }

@@ -28,7 +28,7 @@ from wherry.engine.records import (
     RemovedImage,
     WaitResult,
 )
-from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
+from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 from wherry.model.digest import Digest
 from wherry.model.image import History
 from wherry.network.api import Networks
@@ -205,9 +205,14 @@ class ContainerApi(Protocol):
 
     def prune(self, filters: Filters = NO_FILTERS) -> PruneReport: ...
 
-    def update(self, ref: str, wanted: HostConfig) -> tuple[str, ...]:
+    def update(
+        self, ref: str, wanted: HostConfig, changes: ContainerChanges = ...
+    ) -> tuple[str, ...]:
         """Change limits (at once if it runs) and the restart policy; returns warnings. What is not
-        given in ``wanted`` stays. InvalidArgument names a member that cannot be changed."""
+        given in ``wanted`` stays. InvalidArgument names a member that cannot be changed.
+
+        ``changes``: published ports, at once, and mounts, for which a container that runs is
+        stopped and started again (takes long)."""
         ...
 
     def stats(self, ref: str) -> StatsSample | None:

@@ -24,6 +24,8 @@ from wherry.engine.launch import Launcher, log_settings
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.listing import PRUNE_FILTERS, list_containers, prunable
 from wherry.engine.log_options import log_attributes
+from wherry.engine.mount_changes import MountChanger
+from wherry.engine.mount_making import MountMaker
 from wherry.engine.records import Container, WaitResult
 from wherry.engine.settings import EngineSettings
 from wherry.engine.stats import sample
@@ -32,12 +34,14 @@ from wherry.engine.top import process_table
 from wherry.engine.update import Updater
 from wherry.engine.waiting import Condition
 from wherry.errors import Conflict, InvalidArgument, NotFound, NotModified
-from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
+from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 from wherry.runtime.logs.reader import LogReader
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Images
 from wherry.sys.faults import reach
 from wherry.volume.api import Volumes
+
+_NO_CHANGES = ContainerChanges()
 
 
 class Containers:
@@ -64,7 +68,9 @@ class Containers:
         self._snapshots = snapshots
         self._volumes = volumes
         self._events = events
-        self._updater = Updater(table, launcher, events)
+        maker = MountMaker(volumes, images, snapshots)
+        changer = MountChanger(table, lifecycle, maker, volumes)
+        self._updater = Updater(table, launcher, events, changer)
         lifecycle.remove_after_exit = self._auto_remove
 
     # --- look ------------------------------------------------------------------------------
@@ -155,8 +161,10 @@ class Containers:
             self._launcher.renamed(entry.record)
             self._events.container("rename", entry.record, oldName=f"/{old}")
 
-    def update(self, ref: str, wanted: HostConfig) -> tuple[str, ...]:
-        return self._updater.update(ref, wanted)
+    def update(
+        self, ref: str, wanted: HostConfig, changes: ContainerChanges = _NO_CHANGES
+    ) -> tuple[str, ...]:
+        return self._updater.update(ref, wanted, changes)
 
     def resize(self, ref: str, rows: int, columns: int) -> None:
         entry = self._table.find(ref)

@@ -12,9 +12,11 @@ import msgspec
 
 from wherry.engine.api import Created
 from wherry.engine.events import Events
+from wherry.engine.groups import check_parent
 from wherry.engine.ids import new_id
 from wherry.engine.log_options import DEFAULT_LOG_DRIVER, check_log_config
-from wherry.engine.mounts import MountMaker, plan_mounts
+from wherry.engine.mount_making import MountMaker
+from wherry.engine.mounts import plan_mounts
 from wherry.engine.network_requests import named_networks, requested_networks
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container, MountPoint
@@ -56,7 +58,7 @@ class Creator:
         self._volumes = volumes
         self._networks = networks
         self._events = events
-        self._mounts = MountMaker(volumes, images)
+        self._mounts = MountMaker(volumes, images, snapshots)
 
     def create(
         self,
@@ -86,7 +88,7 @@ class Creator:
             undo.callback(self._volumes.release, container_id)
             reach("create.prepared")
             mounts = self._mounts.make(plan, container_id)
-            self._fill_volumes(container_id, mounts)
+            self._mounts.fill(container_id, mounts)
             reach("create.mounted")
             undo.callback(shutil.rmtree, self._settings.container_dir(container_id), True)
             os.makedirs(self._settings.container_dir(container_id), mode=0o710)
@@ -139,6 +141,7 @@ class Creator:
         check_runtime(self._settings, host.runtime or "")
         port_requests(config, host)
         parse_signal(config.stop_signal or "")
+        check_parent(self._settings, host.cgroup_parent)
         if config.working_dir and not posixpath.isabs(config.working_dir):
             raise InvalidArgument(
                 f"the working directory '{config.working_dir}' is invalid, it needs to be an "
@@ -148,17 +151,6 @@ class Creator:
 
     def _mounts_of(self, ref: str) -> tuple[MountPoint, ...]:
         return self._table.find(ref).record.mounts
-
-    def _fill_volumes(self, container_id: str, mounts: tuple[MountPoint, ...]) -> None:
-        to_fill = [m for m in mounts if m.type == "volume" and not m.no_copy]
-        if not to_fill:
-            return
-        root = self._snapshots.open_root(container_id)
-        try:
-            for mount in to_fill:
-                self._volumes.populate(mount.name, root, mount.destination)
-        finally:
-            os.close(root)
 
     def _log_path(self, container_id: str, driver: str) -> str:
         if driver == "none":

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.engine.bundle import BundleMaker
+from wherry.engine.groups import group_path
 from wherry.engine.mount_sources import MountSources
 from wherry.engine.networking import Connection, Networking
 from wherry.engine.records import Container
-from wherry.engine.runtimes import external_runtime
+from wherry.engine.runtimes import check_mounts, external_runtime
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
 from wherry.errors import InvalidArgument, NotFound, WherryError
@@ -70,6 +71,7 @@ class Launcher:
                 undo.callback(attach.stream.close)
             runtime_dir = self._settings.runtime_dir(record.id)
             undo.callback(shutil.rmtree, runtime_dir, True)
+            check_mounts(self._settings, record)
             prepared = self._sources.open(record)
             undo.callback(self._sources.close, record.id)
             connection = self._networking.connect(record)
@@ -108,11 +110,11 @@ class Launcher:
             attach_streams=streams,
             netns=record.host.network_mode != "host",
             external=external_runtime(self._settings, record),
+            systemd_cgroup=self._settings.systemd_cgroups,
         )
 
     def cgroup_path(self, record: Container) -> str:
-        parent = record.host.cgroup_parent or self._settings.cgroup_root
-        return os.path.join(parent, record.id)
+        return group_path(self._settings, record.host.cgroup_parent, record.id)
 
     def cgroup(self, record: Container) -> Cgroup:
         return self._cgroups.open(self.cgroup_path(record))
@@ -140,7 +142,7 @@ class Launcher:
     def drop_strangers(self, ids: Iterable[str]) -> None:
         """The same for containers of which only the id is known."""
         for container_id in ids:
-            self._remove_cgroup(os.path.join(self._settings.cgroup_root, container_id))
+            self._remove_cgroup(group_path(self._settings, "", container_id))
             shutil.rmtree(self._settings.runtime_dir(container_id), ignore_errors=True)
 
     def _remove_cgroup(self, path: str) -> None:

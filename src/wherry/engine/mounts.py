@@ -1,8 +1,6 @@
 """From ``-v``, ``--mount``, ``--volumes-from`` and the image's VOLUMEs to a list of mounts.
 
-Planning is pure; :class:`MountMaker` then makes what does not exist yet (volumes, missing host
-directories of ``-v``) and fills empty volumes from the image (BEHAVIOURS: only a named or
-anonymous volume is filled, a bind never is).
+Planning changes nothing; what does not exist yet is made by ``engine.mount_making``.
 """
 
 from __future__ import annotations
@@ -25,8 +23,6 @@ from wherry.model.container import (
     TmpfsOptions,
 )
 from wherry.model.idmap import parse_id_map
-from wherry.store.api import Images
-from wherry.volume.api import Volumes
 
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _RELABEL = frozenset({"z", "Z"})
@@ -78,17 +74,18 @@ def plan_mounts(
         seen.add(mount.destination)
         plan[mount.destination] = mount
     for target in config.volumes or {}:
-        destination = _destination(target)
+        destination = clean_destination(target)
         if destination not in plan and destination not in seen:
             plan[destination] = PlannedMount(type="volume", destination=destination)
     return tuple(plan.values())
 
 
 def _tmpfs_targets(host: HostConfig) -> Iterable[str]:
-    return (_destination(target) for target in host.tmpfs or {})
+    return (clean_destination(target) for target in host.tmpfs or {})
 
 
-def _destination(text: str) -> str:
+def clean_destination(text: str) -> str:
+    """A path in a container to mount something on, normalised; InvalidArgument."""
     if not text.startswith("/"):
         raise InvalidArgument(f"invalid mount path: '{text}' mount path must be absolute")
     clean = posixpath.normpath(text).replace("//", "/")
@@ -103,8 +100,8 @@ def parse_bind(text: str, volume_driver: str = "") -> PlannedMount:
     if not text or len(parts) > 3 or "" in parts:
         raise InvalidArgument(f"invalid volume specification: '{text}'")
     if len(parts) == 1:
-        return PlannedMount(type="volume", destination=_destination(parts[0]))
-    source, destination = parts[0], _destination(parts[1])
+        return PlannedMount(type="volume", destination=clean_destination(parts[0]))
+    source, destination = parts[0], clean_destination(parts[1])
     options = _bind_options(text, parts[2] if len(parts) == 3 else "")
     if source.startswith("/"):
         return msgspec.structs.replace(
@@ -159,7 +156,7 @@ def _from_request(request: MountRequest) -> PlannedMount:
         raise InvalidArgument(f"mount type unknown: {request.type!r}")
     _check_consistency(request)
     _check_options(request)
-    return build(request, _destination(request.target))
+    return build(request, clean_destination(request.target))
 
 
 _REFUSED = {"cluster": "a swarm, which this engine has not", "npipe": "Windows"}
@@ -325,59 +322,4 @@ def _from_container(
             subpath=mount.subpath,
             id_map=mount.id_map,
             no_copy=True,
-        )
-
-
-class MountMaker:
-    """Makes planned mounts real."""
-
-    def __init__(self, volumes: Volumes, images: Images) -> None:
-        self._volumes = volumes
-        self._images = images
-
-    def make(self, plan: Iterable[PlannedMount], container_id: str) -> tuple[MountPoint, ...]:
-        """The mounts as they will be reported; volumes are in use by the container afterwards."""
-        return tuple(self._make(mount, container_id) for mount in plan)
-
-    def _make(self, mount: PlannedMount, container_id: str) -> MountPoint:
-        if mount.type == "volume":
-            return self._volume(mount, container_id)
-        image = self._images.get(mount.source) if mount.type == "image" else None
-        if mount.create_source and not os.path.lexists(mount.source):
-            os.makedirs(mount.source, exist_ok=True)
-        return MountPoint(
-            type=mount.type,
-            source=mount.source,
-            destination=mount.destination,
-            mode=mount.mode,
-            rw=not mount.read_only,
-            propagation=mount.propagation,
-            recursive=mount.recursive,
-            force_recursive_read_only=mount.force_recursive_read_only,
-            read_only_below=mount.read_only_below,
-            tmpfs=mount.tmpfs,
-            subpath=mount.subpath,
-            id_map=mount.id_map,
-            image_id=image.id if image else None,
-        )
-
-    def _volume(self, mount: PlannedMount, container_id: str) -> MountPoint:
-        volume = self._volumes.create(
-            mount.source or None,
-            driver=mount.driver,
-            options=mount.driver_options,
-            labels=mount.labels,
-        )
-        self._volumes.use(volume.name, container_id)
-        return MountPoint(
-            type="volume",
-            name=volume.name,
-            source=volume.path,
-            destination=mount.destination,
-            driver=volume.driver,
-            mode=mount.mode,
-            rw=not mount.read_only,
-            anonymous=not mount.source,
-            no_copy=mount.no_copy or bool(mount.subpath),
-            subpath=mount.subpath,
         )

@@ -6,7 +6,7 @@ import os
 
 from wherry.engine.records import Container
 from wherry.engine.settings import EngineSettings
-from wherry.errors import InvalidArgument
+from wherry.errors import InvalidArgument, NotSupported
 from wherry.runtime.api import ExternalRuntime
 
 OWN = "wherry"
@@ -20,6 +20,19 @@ def check_runtime(settings: EngineSettings, name: str) -> None:
         raise InvalidArgument(f"unknown or invalid runtime name: {name}")
 
 
+def check_mounts(settings: EngineSettings, record: Container) -> None:
+    """NotSupported for mounts that only our own code can make: others take no notice of the option
+    that names a part, and would show all of the volume."""
+    if external_runtime(settings, record) is None:
+        return
+    for mount in record.mounts:
+        if mount.subpath or mount.type == "image":
+            raise NotSupported(
+                f"the mount at {mount.destination} is an image or a part of a volume, which the "
+                f"runtime {record.host.runtime} cannot mount: use the runtime {OWN}"
+            )
+
+
 def external_runtime(settings: EngineSettings, record: Container) -> ExternalRuntime | None:
     """The other runtime of a container; None if ours makes it. InvalidArgument for one that is not
     configured any more."""
@@ -28,6 +41,8 @@ def external_runtime(settings: EngineSettings, record: Container) -> ExternalRun
     command = settings.runtimes.get(name)
     if command is None:
         return None
+    if settings.systemd_cgroups:
+        command = (*command, "--systemd-cgroup")
     return ExternalRuntime(
         command=command, root=os.path.join(settings.runtime_dir(record.id), "oci")
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import msgspec
 
 from wherry.engine.events import Events
 from wherry.engine.launch import Launcher
+from wherry.engine.mount_changes import MountChanger
 from wherry.engine.records import Container
 from wherry.engine.restart import check_policy
 from wherry.engine.spec import check_supported, host_facts, limits_of, resolve_devices
 from wherry.engine.table import ContainerTable, Entry
-from wherry.errors import Conflict, InvalidArgument
-from wherry.model.container import HostConfig
+from wherry.errors import Conflict, InvalidArgument, NotSupported
+from wherry.model.container import ContainerChanges, HostConfig, PortBinding
 
 _LIMITS = (
     "cpu_shares",
@@ -51,18 +54,42 @@ _FIXED = (
 _DEFAULTS = HostConfig()
 
 
+Bindings = Mapping[str, tuple[PortBinding, ...] | None]
+ChangePorts = Callable[[str, Bindings, Sequence[str]], None]
+"""Publishes ports of a container, and takes back others before it."""
+
+
+def _no_ports(ref: str, add: Bindings, remove: Sequence[str]) -> None:
+    raise NotSupported("the published ports of a container that exists cannot be changed")
+
+
 class Updater:
     """Changes containers' limits and restart policies."""
 
-    def __init__(self, table: ContainerTable, launcher: Launcher, events: Events) -> None:
+    def __init__(
+        self, table: ContainerTable, launcher: Launcher, events: Events, mounts: MountChanger
+    ) -> None:
         self._table = table
         self._launcher = launcher
         self._events = events
+        self._mounts = mounts
+        self.change_ports: ChangePorts = _no_ports
+        """Set by the wiring."""
 
-    def update(self, ref: str, wanted: HostConfig) -> tuple[str, ...]:
-        """See ``engine.api.ContainerApi.update``. The record changes only if the kernel agrees."""
+    def update(self, ref: str, wanted: HostConfig, changes: ContainerChanges) -> tuple[str, ...]:
+        """See ``engine.api.ContainerApi.update``."""
         entry = self._table.find(ref)
         _refuse_fixed(wanted)
+        warnings = self._update(entry, wanted)
+        if changes.publish_add or changes.publish_remove:
+            self.change_ports(ref, changes.publish_add or {}, changes.publish_remove or ())
+        if changes.mount_add or changes.mount_remove:
+            self._mounts.change(entry, changes.mount_add or (), changes.mount_remove or ())
+        self._events.container("update", entry.record)
+        return warnings
+
+    def _update(self, entry: Entry, wanted: HostConfig) -> tuple[str, ...]:
+        """The record changes only if the kernel agrees."""
         with entry.lock:
             record = entry.record
             if record.state.status in ("removing", "dead"):
@@ -72,7 +99,6 @@ class Updater:
             warnings = check_supported(record.config, host)
             self._apply(entry, wanted, host)
             self._table.save(entry, msgspec.structs.replace(record, host=host))
-        self._events.container("update", entry.record)
         return tuple(warnings)
 
     def _apply(self, entry: Entry, wanted: HostConfig, host: HostConfig) -> None:

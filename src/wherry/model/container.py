@@ -220,6 +220,17 @@ class HostConfig(ApiStruct, frozen=True, kw_only=True):
     readonly_paths: Strings = None
 
 
+class ContainerChanges(ApiStruct, frozen=True, kw_only=True):
+    """Members of ``POST /containers/{id}/update`` that are not Docker's: what is published and
+    mounted. ``publish_remove`` are container ports (``80/tcp``), ``mount_remove`` paths in the
+    container; both happen before anything is added."""
+
+    publish_add: dict[str, tuple[PortBinding, ...] | None] | None = None
+    publish_remove: Strings = None
+    mount_add: tuple[MountRequest, ...] | None = None
+    mount_remove: Strings = None
+
+
 class EndpointIpam(ApiStruct, frozen=True, kw_only=True, omit_defaults=True):
     ipv4_address: str = msgspec.field(default="", name="IPv4Address")
     ipv6_address: str = msgspec.field(default="", name="IPv6Address")

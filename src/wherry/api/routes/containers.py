@@ -10,7 +10,7 @@ from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
 from wherry.api.params import filters, flag, json_body, number, shaped
 from wherry.api.wire import containers as wire
-from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
+from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 
 HOST_CA_ANNOTATION = "org.wherry.host-ca"
 HOST_CA_HEADER = "x-wherry-host-ca"
@@ -97,9 +97,11 @@ async def changes(context: Context, request: Request, ref: str) -> Reply:
 
 
 async def update(context: Context, request: Request, ref: str) -> Reply:
-    """The body is Resources and RestartPolicy, members of HostConfig."""
-    wanted = shaped(await json_body(request, context.settings), HostConfig)
-    warnings = await context.quick(context.engine.containers.update, ref, wanted)
+    """The body is Resources and RestartPolicy, members of HostConfig, and what is Wherry's own."""
+    body = await json_body(request, context.settings)
+    wanted, changes = shaped(body, HostConfig), shaped(body, ContainerChanges)
+    run = context.slow if changes != ContainerChanges() else context.quick
+    warnings = await run(context.engine.containers.update, ref, wanted, changes)
     return context.json({"Warnings": warnings or None})
 
 
