@@ -126,7 +126,7 @@ def _open_host(settings: EngineSettings, undo: ExitStack) -> _Host:
     return _Host(
         db=db,
         runtime=runtime,
-        cgroups=open_cgroups(),
+        cgroups=_cgroups(settings),
         networks=networks,
         resolver=resolver,
         snapshots=snapshots,
@@ -136,8 +136,16 @@ def _open_host(settings: EngineSettings, undo: ExitStack) -> _Host:
     )
 
 
+def _cgroups(settings: EngineSettings) -> Cgroups:
+    if not settings.systemd_cgroups:
+        return open_cgroups()
+    from wherry.cgroup.systemd import SystemdCgroups  # few ask for it
+
+    return SystemdCgroups(open_cgroups())
+
+
 def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
-    if not settings.cgroup_parent:
+    if not (settings.cgroup_parent or settings.systemd_cgroups):
         undo.callback(host.cgroups.remove_if_empty, settings.cgroup_root)
     table = ContainerTable(host.db)
     table.load()

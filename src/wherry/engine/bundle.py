@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from wherry.engine.apparmor import has_default, shown
+from wherry.engine.groups import asked_group
 from wherry.engine.hostca import BUNDLE_IN_CONTAINER, ca_environment
 from wherry.engine.joining import joined_namespaces
 from wherry.engine.legacy_links import legacy_links, link_environment
@@ -74,14 +75,13 @@ class BundleMaker:
     def _inputs(
         self, record: Container, connection: Connection, snapshot: str, root: str
     ) -> SpecInputs:
-        parent = record.host.cgroup_parent or self._settings.cgroup_root
         return SpecInputs(
             container_id=record.id,
             config=record.config,
             host=record.host,
             facts=self._facts,
             root_path=root,
-            cgroup_path=os.path.join(parent, record.id),
+            cgroup_path=asked_group(self._settings, record.host.cgroup_parent, record.id),
             user=self._user(record, snapshot),
             devices=resolve_devices(record.host),
             hostname=self._files.hostname(record),

@@ -29,6 +29,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     debug: bool = False
     cgroup_parent: str = ""
+    systemd_cgroups: bool = False
+    """systemd makes a scope for each container; ``cgroup_parent`` is then a slice."""
     runtimes: dict[str, tuple[str, ...]] = {}
     """Other OCI runtimes by name: program (an absolute path) and the arguments that come first."""
     default_runtime: str = "wherry"
@@ -40,7 +42,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cgroup_root(self) -> str:
-        """The parent of all containers' groups, relative to the hierarchies' roots."""
+        """The parent of all groups that we make, relative to the hierarchies' roots."""
         return self.cgroup_parent or f"/wherry-{self.instance}"
 
     def container_dir(self, container_id: str) -> str:

@@ -58,7 +58,7 @@ class System:
             version=__version__,
             data_root=self._settings.data_root,
             cgroup_version="2" if self._cgroups.mode == "unified" else "1",
-            cgroup_driver="cgroupfs",
+            cgroup_driver="systemd" if self._settings.systemd_cgroups else "cgroupfs",
             kernel_version=kernel.release,
             operating_system=_operating_system(),
             architecture=_ARCHITECTURES.get(kernel.machine, kernel.machine),

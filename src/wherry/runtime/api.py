@@ -66,6 +66,8 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The next descriptor is the network namespace to enter (wins over the one in the config)."""
     external: ExternalRuntime | None = None
     """The program that sets the container up in place of our own code."""
+    systemd_cgroup: bool = False
+    """The config's ``cgroupsPath`` names a scope that systemd makes: ``slice:prefix:name``."""
 
 
 class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):

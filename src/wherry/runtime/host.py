@@ -20,8 +20,15 @@ class Host(msgspec.Struct, frozen=True):
     filters: Filters
 
 
-def find_host() -> Host:
-    """Look at the machine; NotSupported if it has no control groups."""
+def find_host(*, systemd: bool = False) -> Host:
+    """Look at the machine; NotSupported if it has no control groups, or none that ``systemd``
+    makes where it is asked to."""
     found = read_layout(CGROUPS)
     layout = CgroupLayout(found.mode == "unified", tuple(one.mountpoint for one in found.legacy))
-    return Host(open_cgroups(CGROUPS), layout, boot_id(), Filters())
+    cgroups = open_cgroups(CGROUPS)
+    if systemd:
+        from wherry.cgroup.systemd import check_systemd  # few are asked to
+
+        check_systemd(cgroups)
+        layout = msgspec.structs.replace(layout, systemd=True)
+    return Host(cgroups, layout, boot_id(), Filters())

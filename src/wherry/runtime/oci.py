@@ -31,8 +31,8 @@ from wherry.model.runtime_spec import (
 from wherry.runtime import state
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
-from wherry.runtime.plan import plan_container, plan_exec
-from wherry.runtime.spawn import Child, Group, handshake, spawn
+from wherry.runtime.plan import Plan, plan_container, plan_exec
+from wherry.runtime.spawn import Child, Group, handshake, scopes, spawn
 from wherry.runtime.starter import read_spec
 
 FIFO = "start.fifo"
@@ -87,11 +87,18 @@ class Container:
 
     # --- operations ---
 
-    def create(self, bundle: str, *, preserve_fds: int = 0, new_keyring: bool = True) -> Child:
+    def create(
+        self,
+        bundle: str,
+        *,
+        preserve_fds: int = 0,
+        new_keyring: bool = True,
+        systemd: bool = False,
+    ) -> Child:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
         spec = with_default_devices(read_spec(bundle))
-        host = find_host()
+        host = find_host(systemd=systemd)
         plan = plan_container(
             spec,
             self.id,
@@ -116,7 +123,7 @@ class Container:
                 child,
                 group,
                 unified=host.layout.unified,
-                meanwhile=lambda: self._record(child, bundle, plan.cgroup, host.boot_id),
+                meanwhile=lambda: self._record(child, plan, host.boot_id),
             )
             os.close(start_fd)
         except BaseException:
@@ -131,15 +138,16 @@ class Container:
         except FileExistsError:
             raise Conflict(f"a container with the id {self.id!r} exists already") from None
 
-    def _record(self, child: Child, bundle: str, cgroup: str, boot: str) -> None:
+    def _record(self, child: Child, plan: Plan, boot: str) -> None:
         record = state.ProcessState(
             id=self.id,
             pid=child.pid,
             start_time_ticks=state.start_time_ticks(child.pid) or 0,
             boot_id=boot,
-            bundle=bundle,
-            cgroup=cgroup,
+            bundle=plan.bundle,
+            cgroup=plan.cgroup,
             owns_cgroup=True,
+            scope=plan.scope,
             created_ns=time.time_ns(),
         )
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -228,8 +236,9 @@ class Container:
             run_hooks(spec.hooks.poststop, stopped)
 
     def _group(self) -> Cgroup | None:
+        record, cgroups = self.record(), find_host().cgroups
         try:
-            return find_host().cgroups.open(self.record().cgroup)
+            return (scopes(cgroups) if record.scope else cgroups).open(record.cgroup)
         except NotFound:
             return None
 
@@ -254,6 +263,7 @@ class Container:
             filters=host.filters,
             die_with_parent=False,
             preserve_fds=preserve_fds,
+            container_pid=record.pid,
         )
         pidfd = os.pidfd_open(record.pid)
         try:

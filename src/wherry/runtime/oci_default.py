@@ -93,7 +93,7 @@ def features() -> dict[str, object]:
         "linux": {
             "namespaces": sorted(NAMESPACE_FLAGS),
             "capabilities": list(caps.NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False},
             "seccomp": {"enabled": True},
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

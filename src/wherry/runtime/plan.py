@@ -70,10 +70,12 @@ NAMESPACE_FLAGS = {
 
 class CgroupLayout(msgspec.Struct, frozen=True):
     """Where the host's hierarchies are mounted. Of cgroup v2 alone nothing is listed: there a
-    process begins in its group (CLONE_INTO_CGROUP)."""
+    process begins in its group (CLONE_INTO_CGROUP), unless ``systemd`` makes the groups, which it
+    does around a process."""
 
     unified: bool
     legacy: tuple[str, ...] = ()
+    systemd: bool = False
 
     def tasks(self, path: str) -> tuple[str, ...]:
         """The ``tasks`` files of a group."""
@@ -85,8 +87,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``clone_flags`` are the namespaces made with it, ``passage`` what is entered beforehand. The
     mounts ``id_mapped`` are made by its parent, which also connects to the seccomp agent's socket
-    ``listener``. ``moved`` tells that the parent has to move it to its ``cgroup``; ``own_pids``
-    that no process of the container can outlive its first.
+    ``listener``. ``moved`` tells that the parent has to move it to its ``cgroup``, which systemd
+    makes if it is a ``scope``; ``own_pids`` that no process of the container can outlive its first.
     """
 
     id: str
@@ -101,6 +103,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     gid_mappings: tuple[IdMapping, ...] = ()
     cgroup: str
     moved: bool = False
+    scope: bool = False
     resources: LinuxResources = LinuxResources()
     early_hooks: tuple[Hook, ...] = ()
     hooks: Hooks = Hooks()
@@ -170,14 +173,13 @@ def plan_container(
         annotations=spec.annotations,
     )
     hooks = spec.hooks or Hooks()
-    late = 0 if layout.unified else made & ns.CLONE_NEWCGROUP
-    cgroup = linux.cgroups_path or f"/wherry/{container_id}"
+    born_inside = layout.unified and not layout.systemd
+    late = 0 if born_inside else made & ns.CLONE_NEWCGROUP
+    cgroup = cgroup_path(linux.cgroups_path, container_id, layout)
     # The host's files are out of reach for the root of a user namespace.
     users = made & ns.CLONE_NEWUSER or any(one.type == "user" for one in joined)
-    moved = not layout.unified and bool(users)
-    join = (
-        () if layout.unified else (JoinCgroup(() if moved else layout.tasks(cgroup), bool(late)),)
-    )
+    moved = layout.systemd or (not layout.unified and bool(users))
+    join = () if born_inside else (JoinCgroup(() if moved else layout.tasks(cgroup), bool(late)),)
     ops = (
         *_joining_ops(joined, entered, netns, made),
         *((JoinKeyring(f"_ses.{container_id}"),) if new_keyring else ()),
@@ -207,12 +209,22 @@ def plan_container(
         gid_mappings=linux.gid_mappings,
         cgroup=cgroup,
         moved=moved,
+        scope=layout.systemd,
         resources=linux.resources or LinuxResources(),
         early_hooks=(*hooks.prestart, *hooks.create_runtime),
         hooks=hooks,
         state=state,
         own_pids=bool(made & ns.CLONE_NEWPID),
     )
+
+
+def cgroup_path(asked: str, container_id: str, layout: CgroupLayout) -> str:
+    """Where a container's group is, relative to the hierarchies' roots."""
+    if not layout.systemd:
+        return asked or f"/wherry/{container_id}"
+    from wherry.cgroup.scopes import parse_scope  # few are asked to
+
+    return parse_scope(asked, container_id).path
 
 
 def plan_exec(

@@ -92,12 +92,14 @@ class Group:
         self._existing = existing
         self.cgroup: Cgroup | None = None
 
-    def open(self) -> Cgroup:
+    def open(self, first: int = 0) -> Cgroup:
+        """The group, made if need be, with ``first`` as the process that is moved to it."""
         plan = self._plan
         if self.cgroup is None and self._existing:
             self.cgroup = self._cgroups.open(plan.cgroup)
         elif self.cgroup is None:
-            self.cgroup = self._cgroups.create(plan.cgroup, plan.resources)
+            cgroups = scopes(self._cgroups) if plan.scope else self._cgroups
+            self.cgroup = cgroups.create(plan.cgroup, plan.resources, first)
         return self.cgroup
 
     def abandon(self) -> None:
@@ -105,6 +107,13 @@ class Group:
         if self.cgroup is not None and not self._existing:
             self.cgroup.kill()
             self.cgroup.remove()
+
+
+def scopes(cgroups: Cgroups) -> Cgroups:
+    """The groups that systemd makes; NotSupported where it does not."""
+    from wherry.cgroup.systemd import SystemdCgroups  # few are asked to
+
+    return SystemdCgroups(cgroups)
 
 
 def spawn(
@@ -126,7 +135,7 @@ def spawn(
         setns(container_pidfd, CLONE_NEWPID)
     apart = bool(plan.passage) and not sibling
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    directory = group.open().directory_fd() if unified else None
+    directory = group.open().directory_fd() if unified and not plan.scope else None
     prepared = prepare(plan.id_mapped, plan.listener)
 
     def clone() -> tuple[int, int]:
@@ -186,10 +195,8 @@ def handshake(
         if plan.clone_flags & CLONE_NEWUSER:
             write_mappings(child.pid, plan.uid_mappings, plan.gid_mappings)
             send(child.channel, Go("mappings"))
-        if not unified:
-            cgroup = group.open()
-            if plan.moved:
-                cgroup.add(child.pid)
+        if plan.scope or not unified:
+            group.open(child.pid if plan.moved else 0)
             send(child.channel, Go("cgroup"))
         made = meanwhile()
         _listen(plan, child)

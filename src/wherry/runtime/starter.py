@@ -31,7 +31,7 @@ from wherry.runtime.messages import (
     send,
     send_packet,
 )
-from wherry.runtime.plan import Plan, plan_container, plan_exec
+from wherry.runtime.plan import Plan, cgroup_path, plan_container, plan_exec
 from wherry.runtime.ways import Begun, C, OwnWay, Passed, Way
 from wherry.sys.faults import reach
 
@@ -136,7 +136,7 @@ def _start(
         request.id,
         request.bundle,
         rootfs=request.rootfs,
-        layout=host.layout,
+        layout=msgspec.structs.replace(host.layout, systemd=request.systemd_cgroup),
         filters=host.filters,
         netns=request.netns,
         console_size=request.console_size,
@@ -198,7 +198,11 @@ def _start_elsewhere(
         runtime,
         container_id=request.id,
         bundle=request.bundle,
-        cgroup=spec.linux.cgroups_path if spec.linux else "",
+        cgroup=cgroup_path(
+            spec.linux.cgroups_path if spec.linux else "",
+            request.id,
+            msgspec.structs.replace(host.layout, systemd=request.systemd_cgroup),
+        ),
         terminal=spec.process is not None and spec.process.terminal,
     )
     way = external.ExternalWay(plan, request, runtime, monitor, passed.netns)

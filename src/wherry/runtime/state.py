@@ -31,6 +31,7 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str
     cgroup: str
     owns_cgroup: bool  # false for an exec, which is in its container's
+    scope: bool = False  # systemd has made the group
     created_ns: int
 
 

@@ -94,7 +94,6 @@ def test_nothing_is_said_of_an_ordinary_container() -> None:
         ({"io_maximum_bandwidth": 2}, "Maximum IO Bandwidth"),
         ({"isolation": "hyperv"}, "only supports 'default'"),
         ({"cgroup": "x"}, "invalid cgroup"),
-        ({"cgroup_parent": "x.slice"}, "must be an absolute path"),
         ({"sysctls": {"kernel.panic": "1"}}, "is not in a separate kernel namespace"),
         (
             {"sysctls": {"net.core.somaxconn": "1"}, "network_mode": "host"},

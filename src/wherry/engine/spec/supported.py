@@ -41,8 +41,6 @@ def check_supported(
     rlimits(host.ulimits or ())
     for text in host.device_cgroup_rules or ():
         parse_rule(text)
-    if host.cgroup_parent and not host.cgroup_parent.startswith("/"):
-        raise InvalidArgument(f"cgroup parent must be an absolute path: {host.cgroup_parent}")
     return list(check_limits(host, facts))
 
 
