@@ -16,6 +16,7 @@ from wherry.runtime.options import Options
 from wherry.snapshot.api import OverlayMount
 from wherry.sys import mount as m
 from wherry.sys.overlay import mount_overlay, mount_overlay_at
+from wherry.sys.trees import clone_subtree
 
 
 class MakeMountsSlave(Op, frozen=True):
@@ -148,17 +149,25 @@ class BindMount(Op, frozen=True):
     options: Options
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
+    subpath: str = ""
 
     def describe(self) -> str:
-        return f"bind {self.source} on {self.target}"
+        return f"bind {self._what} on {self.target}"
+
+    @property
+    def _what(self) -> str:
+        return f"{self.source}/{self.subpath}" if self.subpath else self.source
 
     def detached(self) -> int:
         """The mount with its options, which nobody sees yet: a descriptor."""
         flags = m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if self.options.recursive else 0)
         try:
-            tree = clone_tree(self.source, flags)
+            if self.subpath:
+                tree = clone_subtree(self.source, self.subpath, flags & m.AT_RECURSIVE)
+            else:
+                tree = clone_tree(self.source, flags)
         except FileNotFoundError:
-            raise NotFound(f"bind source path does not exist: {self.source}") from None
+            raise NotFound(f"bind source path does not exist: {self._what}") from None
         try:
             self._change(tree)
         except BaseException:
@@ -216,6 +225,13 @@ class BindMount(Op, frozen=True):
         try:
             flags = m.AT_EMPTY_PATH | (m.AT_RECURSIVE if self.options.idmap_recursive else 0)
             m.mount_setattr(tree, "", flags, attr_set=m.MOUNT_ATTR_IDMAP, userns_fd=userns)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            raise NotSupported(
+                f"cannot map the owners of {self._what}: its file system, or this kernel, has no "
+                "id-mapped mounts"
+            ) from None
         finally:
             os.close(userns)
 
