@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from wherry.api.context import Context
+from wherry.api.context import Context, Route
 from wherry.api.errors import error_reply, failure
 from wherry.api.http.body import ClientGone
 from wherry.api.http.message import Answer, Reply, Request
+from wherry.api.policy.guard import check_call, guarded
+from wherry.api.policy.model import Policy
 from wherry.api.router import Router
 from wherry.api.routes import all_routes
 from wherry.api.settings import ApiSettings
 from wherry.api.versions import MAXIMUM, MINIMUM, served, spelled
 from wherry.engine.api import EngineApi
 
+NO_REALMS: Mapping[str, Policy] = MappingProxyType({})
 _VERSIONED = re.compile(r"/v([0-9]{1,3})\.([0-9]{1,3})(?=/)")
 
 
 class App:
     """Call it with a request. :meth:`close` ends its threads."""
 
-    def __init__(self, engine: EngineApi, settings: ApiSettings) -> None:
+    def __init__(
+        self, engine: EngineApi, settings: ApiSettings, realms: Mapping[str, Policy]
+    ) -> None:
         headers = {
             "Api-Version": spelled(MAXIMUM),
             "Docker-Experimental": "false",
@@ -28,7 +35,11 @@ class App:
             "Server": f"Wherry/{settings.version} (linux)",
         }
         self.context = Context(engine, settings, headers)
+        self._realms = {name: self._realm(policy) for name, policy in realms.items()}
         self._router = Router(all_routes())
+
+    def _realm(self, policy: Policy) -> tuple[Policy, Context]:
+        return policy, self.context.restricted(guarded(self.context.engine, policy))
 
     async def __call__(self, request: Request) -> Answer:
         try:
@@ -53,8 +64,15 @@ class App:
         found = self._router.find(request.method, path)
         if found is None:
             return failure(404, "page not found")
-        handler, parameter = found
-        return await handler(self.context, request, parameter)
+        route, parameter = found
+        context = self._admitted(request, route) if request.wire.realm else self.context
+        return await route.handler(context, request, parameter)
+
+    def _admitted(self, request: Request, route: Route) -> Context:
+        """The engine as the client's socket shows it; PermissionDenied."""
+        policy, context = self._realms[request.wire.realm]
+        check_call(policy, route.method, route.path)
+        return context
 
     def _set_version(self, request: Request) -> str:
         """Take the version off the path; without one it is the newest."""
@@ -69,9 +87,14 @@ class App:
         self.context.close()
 
 
-def create_app(engine: EngineApi, settings: ApiSettings) -> App:
-    """The API of ``engine``, to be given to :class:`wherry.api.http.server.HttpServer`."""
-    return App(engine, settings)
+def create_app(
+    engine: EngineApi, settings: ApiSettings, realms: Mapping[str, Policy] = NO_REALMS
+) -> App:
+    """The API of ``engine``, to be given to :class:`wherry.api.http.server.HttpServer`.
+
+    ``realms``: the policies of its sockets, by the name with which each is served.
+    """
+    return App(engine, settings, realms)
 
 
 __all__ = ["MAXIMUM", "MINIMUM", "App", "create_app"]

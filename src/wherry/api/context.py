@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -54,6 +55,12 @@ class Context:
     def __post_init__(self) -> None:
         self.quick_pool = ThreadPoolExecutor(self.settings.quick_threads, "api-quick")
         self.slow_pool = ThreadPoolExecutor(self.settings.slow_threads, "api-slow")
+
+    def restricted(self, engine: EngineApi) -> Context:
+        """The same for clients who know only ``engine``: threads are shared."""
+        other = copy(self)
+        other.engine = engine
+        return other
 
     async def quick(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what takes milliseconds, in a thread."""

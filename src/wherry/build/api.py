@@ -70,6 +70,14 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, bytes] = {}
     """Content of ``RUN --mount=type=secret`` by id."""
 
+    # What whoever asks for the build may do
+    check_base: Callable[[str], None] | None = None
+    """Raises for the name of an image that must not be built on or copied from."""
+    allow_fetch: bool = True
+    """Whether ADD may make the engine ask other machines."""
+    cache_scope: str = ""
+    """Cache mounts are shared among builds of the same scope only."""
+
 
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     image: Digest

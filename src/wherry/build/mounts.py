@@ -46,6 +46,7 @@ class MountSources(msgspec.Struct, frozen=True, kw_only=True):
     scratch: str
     caches: str
     secrets: dict[str, bytes]
+    cache_scope: str = ""
     open_root: Callable[[str], int]
 
 
@@ -187,7 +188,9 @@ def _write(path: str, content: bytes, mode: int, stack: ExitStack) -> None:
 
 def _cache(mount: RunMount, sources: MountSources, stack: ExitStack, check: Check) -> str:
     """The directory of a cache, made at its first use and locked as the mount asks."""
-    name = hashlib.sha256((mount.id or posixpath.normpath(mount.target)).encode()).hexdigest()
+    own = f"{sources.cache_scope}\0" if sources.cache_scope else ""
+    text = own + (mount.id or posixpath.normpath(mount.target))
+    name = hashlib.sha256(text.encode()).hexdigest()
     os.makedirs(sources.caches, 0o700, exist_ok=True)
     number = 0
     while True:

@@ -28,6 +28,8 @@ class Origins:
     def resolve(self, name: str, platform: str = "") -> Image:
         """An image, pulled if need be. NotFound, InvalidArgument."""
         request = self._job.request
+        if request.check_base is not None:
+            request.check_base(name)
         wanted = platform or request.platform
         return self._tools.resolver.resolve(
             name,

@@ -25,7 +25,7 @@ from wherry.build.running import RunExecutor, check_network, recorded_command
 from wherry.build.sources import Source, Sources
 from wherry.build.state import State
 from wherry.build.trees import Rules, hash_source
-from wherry.errors import DataCorrupt, InvalidArgument
+from wherry.errors import DataCorrupt, InvalidArgument, PermissionDenied
 
 
 class StepEffects:
@@ -118,6 +118,8 @@ class StepEffects:
 
     def _download(self, url: str, copy: Copy) -> Source:
         require_http(url)
+        if not self._job.request.allow_fetch:
+            raise PermissionDenied(f"ADD {url} is refused: this build may not fetch from URLs")
         proxies = self._job.build_args.run_proxies()
         loaded = fetch(url, self._job.context.scratch, proxies, self._job.check)
         if copy.checksum and copy.checksum != f"sha256:{loaded.sha256}":
@@ -137,6 +139,7 @@ class StepEffects:
             context=self._job.context.root,
             scratch=self._job.context.scratch,
             caches=self._tools.caches,
+            cache_scope=self._job.request.cache_scope,
             secrets=self._job.request.secrets,
             open_root=self._origins.open,
         )

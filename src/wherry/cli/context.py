@@ -10,16 +10,29 @@ from wherry.client.address import DEFAULT_HOST, host_from
 from wherry.client.session import Session
 from wherry.errors import Unavailable
 
+TYPE_CHECKING = False  # importing typing costs 3 ms
+if TYPE_CHECKING:
+    from wherry.client.tls import TlsFiles
+
+_NOTHING: Mapping[str, str] = {}
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class Context:
     """Connects when the engine is first needed, and starts one if none answers by default."""
 
-    def __init__(self, environ: Mapping[str, str], *, host: str = "", config: str = "") -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        host: str = "",
+        config: str = "",
+        tls: Mapping[str, str] = _NOTHING,
+    ) -> None:
         self.environ = environ
         self.host = host or host_from(environ)
         self.config_directory = config or environ.get("DOCKER_CONFIG", "") or _home(environ)
+        self._tls = tls
         self._session: Session | None = None
 
     @property
@@ -29,7 +42,7 @@ class Context:
         return self._session
 
     def _open(self) -> Session:
-        session = Session(self.host)
+        session = Session(self.host, tls=self._tls_files())
         try:
             session.open()
         except Unavailable:
@@ -39,6 +52,24 @@ class Context:
 
             start_engine(session)
         return session
+
+    def _tls_files(self) -> TlsFiles | None:
+        """By options, else by environment. Importing TLS costs what a command takes: it is not
+        done for a Unix socket."""
+        wanted = self._tls or any(self.environ.get(n) for n in ("DOCKER_TLS_VERIFY", "DOCKER_TLS"))
+        if not wanted or not self.host.startswith(("tcp://", "http://")):
+            return None
+        from wherry.client.tls import TlsFiles, files_from, files_in
+
+        given = self._tls
+        verify = bool(given.get("verify")) or bool(self.environ.get("DOCKER_TLS_VERIFY"))
+        found = files_from(self.environ) or files_in(self.config_directory, verify=verify)
+        return TlsFiles(
+            authority=given.get("cacert") or found.authority,
+            certificate=given.get("cert") or found.certificate,
+            key=given.get("key") or found.key,
+            verify=verify,
+        )
 
     def close(self) -> None:
         if self._session is not None:

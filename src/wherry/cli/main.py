@@ -24,6 +24,11 @@ from wherry.errors import WherryError
 GLOBAL = (
     Option("-H --host", "Engine to connect to (unix:///path or tcp://host:port)"),
     Option("--config", "Directory with config.json, for registry credentials", metavar="dir"),
+    Option("--tls", "Use TLS, whoever the engine is", "flag"),
+    Option("--tlsverify", "Use TLS and see who the engine is", "flag"),
+    Option("--tlscacert", "Authority of the engine's certificate", metavar="file"),
+    Option("--tlscert", "Certificate to show to the engine", metavar="file"),
+    Option("--tlskey", "Key of that certificate", metavar="file"),
     Option("-v --version", "Print version information and quit", "flag"),
     Option("--help", "Print usage", "flag", hidden=True),
 )
@@ -66,7 +71,9 @@ def _dispatch(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
         print(f"Wherry version {__version__}")
         return 0
-    context = Context(environ, host=top.text("host"), config=top.text("config"))
+    context = Context(
+        environ, host=top.text("host"), config=top.text("config"), tls=_tls_options(top)
+    )
     asked = top.words
     if asked[:1] == ["help"]:
         asked = [*asked[1:], "--help"]
@@ -78,6 +85,15 @@ def _dispatch(words: Sequence[str], environ: Mapping[str, str]) -> int:
         return _execute(context, name, load(module, name), rest)
     finally:
         context.close()
+
+
+def _tls_options(top: Arguments) -> dict[str, str]:
+    """What was said of TLS, by the name of the option without ``tls``; empty if nothing was."""
+    files = {name: top.text(f"tls{name}") for name in ("cacert", "cert", "key")}
+    found = {name: path for name, path in files.items() if path}
+    if top.flag("tlsverify"):
+        found["verify"] = "1"
+    return found if found or not top.flag("tls") else {"verify": ""}
 
 
 def load(module: str, name: str) -> Command:

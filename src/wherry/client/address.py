@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from wherry.errors import InvalidArgument, NotSupported, PermissionDenied, Unavailable
 
 DEFAULT_HOST = "unix:///run/wherry/wherry.sock"
-_DEFAULT_PORT = 2375
+_PORT, _TLS_PORT = 2375, 2376
 _CONNECT_TIMEOUT = 10.0  # seconds
 
 
@@ -67,7 +67,7 @@ class Address:
         return made
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, *, secure: bool = False) -> Address:
     """Parse a host; InvalidArgument if it is not one, NotSupported for ``ssh://`` and the like."""
     scheme, found, rest = text.partition("://")
     if not found and text.startswith("/"):
@@ -75,16 +75,16 @@ def parse_address(text: str) -> Address:
     if scheme == "unix" and rest.startswith("/"):
         return Address(f"unix://{rest}", path=rest)
     if scheme in ("tcp", "http"):
-        return _parse_tcp(text, rest.rstrip("/"))
+        return _parse_tcp(text, rest.rstrip("/"), _TLS_PORT if secure else _PORT)
     if scheme in ("ssh", "npipe", "https", "fd"):
         raise NotSupported(f"{scheme}:// is not supported for {text!r}: use unix:// or tcp://")
     raise InvalidArgument(f"invalid host {text!r}: want unix:///path or tcp://host:port")
 
 
-def _parse_tcp(text: str, rest: str) -> Address:
+def _parse_tcp(text: str, rest: str, default_port: int) -> Address:
     name, colon, port = rest.rpartition(":")
     if not colon or rest.endswith("]"):
-        name, port = rest, str(_DEFAULT_PORT)
+        name, port = rest, str(default_port)
     if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise InvalidArgument(f"invalid host {text!r}: {port!r} is not a port")
     return Address(text, name=name.strip("[]") or "127.0.0.1", port=int(port))

@@ -11,19 +11,26 @@ from wherry.client.containers import Containers
 from wherry.client.groups import Networks, Volumes
 from wherry.client.images import Images
 from wherry.client.session import Session
+from wherry.client.tls import TlsFiles, files_from
 
 
 class Client:
     """Speaks to one engine: Wherry's, or any that has Docker's API.
 
     ``host`` is ``unix:///path`` or ``tcp://host:port``; ``timeout`` is in seconds, for each wait
-    on the socket (None: as long as it takes). Errors are those of ``wherry.errors`` with the
-    engine's own sentence: NotFound, Conflict, InvalidArgument, and Unavailable if no engine
-    answers. Threads may share a client.
+    on the socket (None: as long as it takes); ``tls`` names the files for TLS on TCP. Errors are
+    those of ``wherry.errors`` with the engine's own sentence: NotFound, Conflict, InvalidArgument,
+    and Unavailable if no engine answers. Threads may share a client.
     """
 
-    def __init__(self, host: str | None = None, *, timeout: float | None = None) -> None:
-        self.session = Session(host or DEFAULT_HOST, timeout=timeout)
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        timeout: float | None = None,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        self.session = Session(host or DEFAULT_HOST, timeout=timeout, tls=tls)
         self.images = Images(self.session)
         self.containers = Containers(self.session, self.images)
         self.networks = Networks(self.session)
@@ -33,8 +40,10 @@ class Client:
     def from_env(
         cls, environ: Mapping[str, str] | None = None, *, timeout: float | None = None
     ) -> Client:
-        """A client for the engine that ``WHERRY_HOST`` or ``DOCKER_HOST`` names."""
-        return cls(host_from(os.environ if environ is None else environ), timeout=timeout)
+        """A client for the engine that ``WHERRY_HOST`` or ``DOCKER_HOST`` names, with TLS as
+        ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH`` say."""
+        given = os.environ if environ is None else environ
+        return cls(host_from(given), timeout=timeout, tls=files_from(given))
 
     def close(self) -> None:
         self.session.close()

@@ -28,6 +28,8 @@ TYPE_CHECKING = False  # importing typing costs 3 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from wherry.client.tls import TlsFiles
+
     Query = Mapping[str, Any]
 
 _ERRORS: dict[int, type[WherryError]] = {
@@ -50,11 +52,18 @@ class Session:
     """Speaks to one engine. Threads may share it: each request has a connection of its own.
 
     ``timeout`` is in seconds, for each wait on the socket; None waits for ever, as some answers
-    (``wait``, ``events``) take as long as they take.
+    (``wait``, ``events``) take as long as they take. ``tls``: speak it, on TCP.
     """
 
-    def __init__(self, host: str = DEFAULT_HOST, *, timeout: float | None = None) -> None:
-        self.address = parse_address(host)
+    def __init__(
+        self,
+        host: str = DEFAULT_HOST,
+        *,
+        timeout: float | None = None,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        self.address = parse_address(host, secure=tls is not None)
+        self._tls = None if tls is None or self.address.path else tls.context()
         self.timeout = timeout
         self._idle: list[Connection] = []
 
@@ -146,7 +155,12 @@ class Session:
     # --- connections
 
     def _connect(self) -> Connection:
-        made = Connection(self.address.connect(), self.address.header, self._keep)
+        link = self.address.connect()
+        if self._tls is not None:
+            from wherry.client.tls import secured
+
+            link = secured(link, self._tls, self.address.name)
+        made = Connection(link, self.address.header, self._keep)
         made.settimeout(self.timeout)
         return made
 

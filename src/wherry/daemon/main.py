@@ -9,19 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from wherry import __version__
 from wherry.api.settings import ApiSettings
 from wherry.daemon.environment import ca_bundle, proxy_environment
+from wherry.daemon.exec_options import cgroup_driver
+from wherry.daemon.listeners import Listener, open_listeners
 from wherry.daemon.locks import locked_root, pid_file
 from wherry.daemon.logs import set_up
 from wherry.daemon.options import Options, read_options
-from wherry.daemon.sockets import bind, release
+from wherry.daemon.runtimes import check_default, runtime_commands
 from wherry.engine.api import EngineApi
 from wherry.engine.settings import EngineSettings
 from wherry.errors import WherryError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("wherry.daemon")
 
 
-def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, environ: MutableMapping[str, str] | None = None) -> int:
     """Run the daemon; returns the exit status."""
     found = os.environ if environ is None else environ
     listen_to(found)
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     return 0
 
 
-def run(options: Options, environ: Mapping[str, str]) -> None:
+def run(options: Options, environ: MutableMapping[str, str]) -> None:
     """Everything from the locks to the last closed socket; WherryError if it cannot start."""
     _raise_file_limit()
     settings = _engine_settings(options, environ)
@@ -56,11 +57,11 @@ def run(options: Options, environ: Mapping[str, str]) -> None:
         if settings.exec_root != settings.data_root:
             stack.enter_context(locked_root(settings.exec_root, "exec root"))
         stack.enter_context(pid_file(options.pidfile))
-        sockets = [_listening(host, options, stack) for host in options.hosts]
+        listeners = open_listeners(options, environ, stack)
         # Before asyncio and the API are loaded: the engine starts helpers.
         engine = _opened(settings)
         stack.callback(engine.close)
-        _serve(engine, settings, options, sockets)
+        _serve(engine, settings, options, listeners)
 
 
 def _opened(settings: EngineSettings) -> Engine:
@@ -70,6 +71,7 @@ def _opened(settings: EngineSettings) -> Engine:
 
 
 def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSettings:
+    runtimes = runtime_commands(options.add_runtime, options.runtimes)
     return EngineSettings(
         data_root=os.path.abspath(options.data_root),
         exec_root=os.path.abspath(options.exec_root),
@@ -86,6 +88,9 @@ def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSett
         labels=options.labels,
         debug=options.debug,
         cgroup_parent=options.cgroup_parent,
+        systemd_cgroups=cgroup_driver(options.exec_opts, options.cgroup_parent) == "systemd",
+        runtimes=runtimes,
+        default_runtime=check_default(options.default_runtime, runtimes),
     )
 
 
@@ -95,18 +100,11 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _listening(host: str, options: Options, stack: ExitStack) -> socket.socket:
-    """Listen at once, so that clients wait in the queue while the engine opens."""
-    sock = bind(host, group=options.group, insecure_tcp=options.insecure_tcp)
-    stack.callback(release, sock, host.removeprefix("unix://"))
-    sock.listen(512)
-    if sock.family != socket.AF_UNIX:
-        log.warning("%s is served without TLS: whoever can connect is root here", host)
-    return sock
-
-
 def _serve(
-    engine: EngineApi, settings: EngineSettings, options: Options, sockets: list[socket.socket]
+    engine: EngineApi,
+    settings: EngineSettings,
+    options: Options,
+    listeners: Sequence[Listener],
 ) -> None:
     import asyncio
 
@@ -118,4 +116,4 @@ def _serve(
         host_ca=settings.host_ca,
         proxy_env=settings.proxy_env,
     )
-    asyncio.run(serve(engine, api, sockets, options.hosts))
+    asyncio.run(serve(engine, api, listeners))

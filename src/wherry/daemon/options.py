@@ -44,7 +44,19 @@ class Option:
 
 
 OPTIONS = (
-    Option("host", "list", "socket to listen on: unix://PATH or tcp://ADDRESS:PORT", "hosts", "H"),
+    Option(
+        "host",
+        "list",
+        "socket to listen on: unix://PATH, tcp://ADDRESS:PORT or fd:// (systemd)",
+        "hosts",
+        "H",
+    ),
+    Option("socket", "list", "PATH,policy=FILE: socket for those who may not do all", "sockets"),
+    Option("tls", "switch", "serve TCP with TLS; false: allow TCP without it"),
+    Option("tlsverify", "switch", "TLS, and only for clients with a certificate"),
+    Option("tlscacert", "text", "authority of the clients' certificates (PEM file)"),
+    Option("tlscert", "text", "the engine's certificate (PEM file)"),
+    Option("tlskey", "text", "the engine's key (PEM file)"),
     Option("data-root", "text", "where images, layers and containers are kept"),
     Option("exec-root", "text", "where the state of running containers is kept"),
     Option("pidfile", "text", "file to write the engine's process id to", short="p"),
@@ -62,20 +74,21 @@ OPTIONS = (
     Option("dns-opt", "list", "resolver option for containers", "dns-opts"),
     Option("dns-search", "list", "search domain for containers"),
     Option("cgroup-parent", "text", "control group above those of all containers"),
+    Option("exec-opt", "list", "native.cgroupdriver=cgroupfs or systemd", "exec-opts"),
+    Option("add-runtime", "list", "NAME=PATH of another OCI runtime"),
+    Option("default-runtime", "text", "runtime of containers that name none"),
     Option("host-ca", "switch", "show the host's certificate authorities to containers and builds"),
-    Option("insecure-tcp", "switch", "allow TCP on other addresses than the loopback, without TLS"),
+    Option("insecure-tcp", "switch", "allow TCP without TLS: whoever can connect is root"),
     Option("log-driver", "text", f"log of containers that name none: {', '.join(LOG_DRIVERS)}"),
     Option("live-restore", "switch", "accepted; containers always outlive the engine"),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
 
-_TLS = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
 _DECODERS: dict[Kind, Any] = {"text": str, "number": int, "switch": bool, "list": list[str]}
+_TABLES: dict[str, Any] = {"proxies": dict[str, str], "runtimes": dict[str, RuntimeEntry]}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
-    Option("add-runtime", "list", "NAME=PATH of another OCI runtime"),
-    Option("default-runtime", "text", "runtime of containers that name none"),
     """What was asked for, with the defaults for what was not."""
 
     hosts: tuple[str, ...] = (DEFAULT_HOST,)
@@ -84,7 +97,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     pidfile: str = ""
     log_level: str = "info"
     log_driver: str = "json-file"
-_TABLES: dict[str, Any] = {"proxies": dict[str, str], "runtimes": dict[str, RuntimeEntry]}
     debug: bool = False
     group: str = ""
     labels: tuple[str, ...] = ()
@@ -96,8 +108,18 @@ _TABLES: dict[str, Any] = {"proxies": dict[str, str], "runtimes": dict[str, Runt
     dns_opts: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     cgroup_parent: str = ""
+    exec_opts: tuple[str, ...] = ()
+    add_runtime: tuple[str, ...] = ()
+    runtimes: dict[str, RuntimeEntry] = {}
+    default_runtime: str = OWN
     host_ca: bool = False
     insecure_tcp: bool = False
+    sockets: tuple[str, ...] = ()
+    tls: bool | None = None
+    tlsverify: bool = False
+    tlscacert: str = ""
+    tlscert: str = ""
+    tlskey: str = ""
     live_restore: bool = True
     proxies: dict[str, str] = {}
 
@@ -107,9 +129,6 @@ class _Parser(argparse.ArgumentParser):
         raise BadOptions(f"{message}; see wherry daemon --help")
 
 
-    add_runtime: tuple[str, ...] = ()
-    runtimes: dict[str, RuntimeEntry] = {}
-    default_runtime: str = OWN
 def _parser(version: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="wherry daemon",
@@ -128,8 +147,6 @@ def _parser(version: str) -> argparse.ArgumentParser:
         else:
             kind = int if option.kind == "number" else str
             parser.add_argument(*names, dest=option.name, help=option.help, type=kind)
-    for name in _TLS:
-        parser.add_argument(f"--{name}", nargs="?", const="", help=argparse.SUPPRESS)
     parser.add_argument("--config-file", help=f"JSON file of options (default {DEFAULT_CONFIG})")
     parser.add_argument("-v", "--version", action="version", version=f"wherry {version}")
     return parser
@@ -144,9 +161,6 @@ def _switch(text: str) -> bool:
 def read_options(argv: Sequence[str], version: str = "") -> Options:
     """Flags and file as one value. BadOptions; exits for ``--help`` and ``--version``."""
     flags = vars(_parser(version).parse_args(list(argv)))
-    for name in _TLS:
-        if name in flags:
-            raise BadOptions(f"--{name} is not supported yet: use ssh or a Unix socket")
     path = flags.pop("config_file", None)
     values = _read_file(path or DEFAULT_CONFIG, required=path is not None)
     both = sorted(set(flags) & set(values))
@@ -183,8 +197,6 @@ def _read_file(path: str, *, required: bool) -> dict[str, Any]:
 
 
 def _check_key(path: str, key: str, value: object) -> None:
-    if key in _TLS:
-        raise BadOptions(f"the key {key!r} in {path} is not supported yet: TLS is not served")
     option = _BY_NAME.get(key)
     if option is None and key not in _TABLES:
         raise BadOptions(f"the configuration file {path} has a key that is not known: {key!r}")

@@ -6,12 +6,12 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 from collections.abc import Sequence
 
 from wherry.api.app import create_app
 from wherry.api.http.server import HttpServer
 from wherry.api.settings import ApiSettings
+from wherry.daemon.listeners import Listener
 from wherry.engine.api import EngineApi
 
 log = logging.getLogger("wherry.daemon")
@@ -20,18 +20,21 @@ log = logging.getLogger("wherry.daemon")
 async def serve(
     engine: EngineApi,
     settings: ApiSettings,
-    sockets: Sequence[socket.socket],
-    names: Sequence[str],
+    listeners: Sequence[Listener],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then end streams and give short requests a moment."""
     stop = _stop_on_signals()
-    app = create_app(engine, settings)
+    realms = {each.name: each.policy for each in listeners if each.policy is not None}
+    app = create_app(engine, settings, realms)
     server = HttpServer(app)
     try:
-        for sock in sockets:
-            await server.listen(sock)
+        for each in listeners:
+            realm = each.name if each.policy is not None else ""
+            await server.listen(each.sock, tls=each.tls, realm=realm)
         _settle_memory()
-        log.info("wherry %s listens on %s", settings.version, ", ".join(names))
+        log.info(
+            "wherry %s listens on %s", settings.version, ", ".join(each.name for each in listeners)
+        )
         await stop.wait()
         log.info("stopping; containers go on")
     finally:

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import errno
 import grp
-import ipaddress
 import os
 import socket
 import stat
 
 from wherry.errors import Conflict, InvalidArgument
 
-_DEFAULT_PORT = 2375
+_PORT, _TLS_PORT = 2375, 2376
 
 
 class BadHost(InvalidArgument):
     """A ``--host`` that cannot be listened on."""
 
 
-def bind(host: str, *, group: str = "", insecure_tcp: bool = False) -> socket.socket:
-    """A bound socket, not listening yet. BadHost; Conflict if another engine answers there."""
+def bind(
+    host: str, *, group: str = "", insecure_tcp: bool = False, tls: bool = False
+) -> socket.socket:
+    """A bound socket, not listening yet. TCP needs ``tls``, which the caller then speaks, or
+    ``insecure_tcp``. BadHost; Conflict if another engine answers there."""
     scheme, separator, rest = host.partition("://")
     if not separator:
         raise BadHost(f"the host {host!r} has no scheme: want unix://PATH or tcp://ADDRESS:PORT")
     if scheme == "unix":
         return _bind_unix(rest, _group_id(group))
     if scheme == "tcp":
-        return _bind_tcp(rest, insecure_tcp)
-    if scheme == "fd":
-        raise BadHost("sockets from systemd (fd://) are not supported yet: use unix://PATH")
-    raise BadHost(f"the host {host!r} has the unknown scheme {scheme!r}: want unix or tcp")
+        if not tls and not insecure_tcp:
+            raise BadHost(
+                f"{host} without TLS would give root on this machine to everybody who can reach"
+                " it: use --tlsverify, ssh, or --insecure-tcp if all of them are trusted"
+            )
+        return _bind_tcp(rest, _TLS_PORT if tls else _PORT)
+    raise BadHost(f"the host {host!r} has the unknown scheme {scheme!r}: want unix, tcp or fd")
 
 
 def _group_id(group: str) -> int:
@@ -87,18 +92,13 @@ def _remove_stale(path: str) -> None:
     os.unlink(path)
 
 
-def _bind_tcp(address: str, insecure: bool) -> socket.socket:
-    name, port = _split(address)
+def _bind_tcp(address: str, default_port: int) -> socket.socket:
+    name, port = _split(address, default_port)
     try:
         found = socket.getaddrinfo(name or "127.0.0.1", port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise BadHost(f"the address tcp://{address} cannot be resolved: {error.strerror}") from None
     family, _, _, _, where = found[0]
-    if not ipaddress.ip_address(str(where[0]).partition("%")[0]).is_loopback and not insecure:
-        raise BadHost(
-            f"tcp://{address} would give root on this machine to everybody who can reach it: "
-            "use a loopback address, ssh, or --insecure-tcp if the network is trusted"
-        )
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -109,17 +109,17 @@ def _bind_tcp(address: str, insecure: bool) -> socket.socket:
     return sock
 
 
-def _split(address: str) -> tuple[str, int]:
+def _split(address: str, default_port: int) -> tuple[str, int]:
     name, colon, port = address.rstrip("/").rpartition(":")
     if not colon or port.endswith("]"):
-        return address.rstrip("/").strip("[]"), _DEFAULT_PORT
+        return address.rstrip("/").strip("[]"), default_port
     if not port.isdigit() or not 0 <= int(port) < 65536:
         raise BadHost(f"the port in tcp://{address} is not a number from 0 to 65535")
     return name.strip("[]"), int(port)
 
 
 def release(sock: socket.socket, path: str) -> None:
-    """Close a listening socket and remove its file, if it still is this socket's."""
+    """Close a listening socket and remove its file; an empty ``path`` is somebody else's file."""
     if sock.family == socket.AF_UNIX and path:
         try:
             os.unlink(path)

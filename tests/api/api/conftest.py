@@ -43,6 +43,7 @@ class Daemon:
 
     root: Path
     process: subprocess.Popen[bytes] | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def socket_path(self) -> str:
@@ -65,9 +66,8 @@ class Daemon:
 
     def start(self) -> None:
         with open(self.root / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                self.arguments("-H", self.host, "--pidfile", str(self.root / "pid")), stderr=log
-            )
+            own = ("-H", self.host, "--pidfile", str(self.root / "pid"), *self.options)
+            self.process = subprocess.Popen(self.arguments(*own), stderr=log)
         deadline = time.monotonic() + _PATIENCE
         while not self._answers():
             assert self.process.poll() is None, (self.root / "log").read_text()
@@ -85,9 +85,12 @@ class Daemon:
         self.process.send_signal(number)
         return self.process.wait(_PATIENCE)
 
-    def call(self, method: str, path: str) -> tuple[int, bytes]:
-        with contextlib.closing(_UnixConnection(self.socket_path)) as connection:
-            connection.request(method, path)
+    def call(self, method: str, path: str, body: Any = None, *, by: str = "") -> tuple[int, bytes]:
+        """``by`` is the path of another socket than the first."""
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        with contextlib.closing(_UnixConnection(by or self.socket_path)) as connection:
+            connection.request(method, path, data, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
 
@@ -104,8 +107,8 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def _running(root: Path) -> Iterator[Daemon]:
-    started = Daemon(root)
+def running_daemon(root: Path, *options: str) -> Iterator[Daemon]:
+    started = Daemon(root, options=options)
     started.start()
     status, lines = started.call("POST", "/wherry/bootstrap?name=busybox")
     assert status == 200
@@ -117,14 +120,14 @@ def _running(root: Path) -> Iterator[Daemon]:
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for all tests."""
-    with _running(tmp_path_factory.mktemp("api")) as started:
+    with running_daemon(tmp_path_factory.mktemp("api")) as started:
         yield started
 
 
 @pytest.fixture
 def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon that the test may stop and start."""
-    with _running(tmp_path_factory.mktemp("own")) as started:
+    with running_daemon(tmp_path_factory.mktemp("own")) as started:
         yield started
 
 
@@ -161,3 +164,9 @@ def cli(daemon: Daemon, need: Callable[[str], None], tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_daemon() -> Callable[..., contextlib.AbstractContextManager[Daemon]]:
+    """``run_daemon(root, *options)``: a daemon with options of its own."""
+    return running_daemon

@@ -8,6 +8,7 @@ import http.client
 import importlib.util
 import json
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -30,8 +31,13 @@ _PATIENCE = patience(10.0)
 class Running:
     """A server and how to reach it."""
 
-    def __init__(self, path: Path, make: Callable[[], Handler]) -> None:
+    def __init__(
+        self, path: Path, make: Callable[[], Handler], tls: ssl.SSLContext | None = None
+    ) -> None:
+        """With ``tls`` it listens on TCP, at ``port``."""
         self.path = str(path)
+        self.port = 0
+        self._tls = tls
         self._make = make
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -42,17 +48,26 @@ class Running:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        sock = socket.socket(socket.AF_UNIX)
-        sock.bind(self.path)
+        sock = self._bound()
         handler = self._make()
         self._server = HttpServer(handler)
-        await self._server.listen(sock)
+        await self._server.listen(sock, tls=self._tls)
         self._ready.set()
         await self._stop.wait()
         await self._server.close(grace=1.0)
         close = getattr(handler, "close", None)
         if close is not None:
             close()
+
+    def _bound(self) -> socket.socket:
+        if self._tls is None:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.bind(self.path)
+            return sock
+        sock = socket.socket(socket.AF_INET)
+        sock.bind(("127.0.0.1", 0))
+        self.port = sock.getsockname()[1]
+        return sock
 
     def start(self) -> None:
         self._thread.start()
@@ -118,12 +133,12 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[Callable[[], Handler]], Running]]:
+def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """``serve(make)`` runs what ``make()`` returns, which is called in the server's loop."""
     with ExitStack() as stack:
 
-        def start(make: Callable[[], Handler]) -> Running:
-            running = Running(tmp_path / "api.sock", make)
+        def start(make: Callable[[], Handler], tls: ssl.SSLContext | None = None) -> Running:
+            running = Running(tmp_path / "api.sock", make, tls)
             running.start()
             stack.callback(running.stop)
             return running

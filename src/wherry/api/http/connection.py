@@ -31,7 +31,8 @@ log = logging.getLogger("wherry.http")
 class Connection(asyncio.Protocol):
     """Implements :class:`wherry.api.http.message.Wire` for its requests."""
 
-    def __init__(self, handler: Handler, peers: set[Connection]) -> None:
+    def __init__(self, handler: Handler, peers: set[Connection], realm: str = "") -> None:
+        self.realm = realm
         self._handler = handler
         self._peers = peers
         self._transport: asyncio.Transport | None = None

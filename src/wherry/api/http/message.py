@@ -30,6 +30,11 @@ class Wire(Protocol):
         ...
 
     @property
+    def realm(self) -> str:
+        """What its listening socket may do, by name; empty for everything."""
+        ...
+
+    @property
     def streaming(self) -> bool:
         """The head of an answer is out, or HTTP has ended."""
         ...

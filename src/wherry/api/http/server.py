@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections.abc import Callable
 
 from wherry.api.http.connection import Connection, Handler
+from wherry.api.http.tls import TlsLink
 
 _BACKLOG = 512
 
@@ -18,18 +21,26 @@ class HttpServer:
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
 
-    async def listen(self, sock: socket.socket) -> None:
-        """Serve a bound stream socket, Unix or TCP."""
+    async def listen(
+        self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, realm: str = ""
+    ) -> None:
+        """Serve a bound stream socket, Unix or TCP. ``realm`` is what requests that come by it are
+        marked with."""
         loop = asyncio.get_running_loop()
-        factory = self._connection
+        factory = self._factory(tls, realm)
         if sock.family == socket.AF_UNIX:
             server = await loop.create_unix_server(factory, sock=sock, backlog=_BACKLOG)
         else:
             server = await loop.create_server(factory, sock=sock, backlog=_BACKLOG)
         self._listeners.append(server)
 
-    def _connection(self) -> Connection:
-        return Connection(self._handler, self._connections)
+    def _factory(
+        self, tls: ssl.SSLContext | None, realm: str
+    ) -> Callable[[], asyncio.BaseProtocol]:
+        def plain() -> Connection:
+            return Connection(self._handler, self._connections, realm)
+
+        return plain if tls is None else lambda: TlsLink(tls, plain)
 
     @property
     def connections(self) -> int:
