@@ -34,6 +34,7 @@ from wherry.engine.mount_sources import MountSources
 from wherry.engine.name_files import NameFileWriter
 from wherry.engine.name_service import NameService
 from wherry.engine.networking import Networking
+from wherry.engine.port_changes import PortChanger
 from wherry.engine.reconcile import reconcile
 from wherry.engine.registries import Registries
 from wherry.engine.restart import Timers
@@ -162,6 +163,7 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     lifecycle = Lifecycle(table, launcher, host.cgroups, events, workers, timers)
     lifecycle.after_start, lifecycle.after_exit = health.begin, health.end
     containers = _containers(settings, host, table, lifecycle, launcher, events)
+    containers.updater.change_ports = PortChanger(table, side.networking).change_ports
     containers.finish_removals()
     reconcile(settings, table, host.runtime, lifecycle, launcher, host.networks, host.snapshots)
     commits = ImageMaker(settings, table, lifecycle, host.images, events)

@@ -70,7 +70,7 @@ class Containers:
         self._events = events
         maker = MountMaker(volumes, images, snapshots)
         changer = MountChanger(table, lifecycle, maker, volumes)
-        self._updater = Updater(table, launcher, events, changer)
+        self.updater = Updater(table, launcher, events, changer)
         lifecycle.remove_after_exit = self._auto_remove
 
     # --- look ------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class Containers:
     def update(
         self, ref: str, wanted: HostConfig, changes: ContainerChanges = _NO_CHANGES
     ) -> tuple[str, ...]:
-        return self._updater.update(ref, wanted, changes)
+        return self.updater.update(ref, wanted, changes)
 
     def resize(self, ref: str, rows: int, columns: int) -> None:
         entry = self._table.find(ref)

@@ -20,12 +20,14 @@ from wherry.engine.records import Container
 from wherry.engine.runtimes import check_mounts, external_runtime
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
-from wherry.errors import InvalidArgument, NotFound, WherryError
+from wherry.errors import Conflict, InvalidArgument, NotFound, WherryError
 from wherry.network.api import Endpoint, PublishedPort
 from wherry.runtime.api import LogSettings, Process, Runtime, StartRequest
 from wherry.snapshot.api import Snapshotter
 from wherry.sys.faults import reach
 
+_SOCKETS_AT_START = 200
+"""One message takes about 250 descriptors; those of further ports follow."""
 _LOG_SIZE = 20 * 1024 * 1024
 _LOG_FILES = 5
 """A log is bounded unless its owner says ``max-size=-1``: full disks are dockerd's oldest wound."""
@@ -83,6 +85,8 @@ class Launcher:
                 request = self._request(record, bundle.path, key, attach)
                 process = self._runtime.start(request, _descriptors(attach, connection))
                 reach("start.answered")
+                with suppress(Conflict):  # it has ended already
+                    process.hold(connection.sockets[_SOCKETS_AT_START:])
                 self._networking.started(record.id, process.pid)
             finally:
                 connection.close()
@@ -161,7 +165,7 @@ def _descriptors(attach: PendingAttach | None, connection: Connection) -> list[i
     descriptors = [attach.stream.fileno()] if attach else []
     if connection.netns_fd is not None:
         descriptors.append(connection.netns_fd)
-    return [*descriptors, *connection.sockets]
+    return [*descriptors, *connection.sockets[:_SOCKETS_AT_START]]
 
 
 def _console_size(record: Container) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -20,7 +20,15 @@ from wherry.engine.ports import port_requests
 from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable
 from wherry.errors import Conflict, NotFound
-from wherry.network.api import Endpoint, Listening, Networks, Publication, PublishedPort, Sandbox
+from wherry.network.api import (
+    Endpoint,
+    Listening,
+    Networks,
+    PortRequest,
+    Publication,
+    PublishedPort,
+    Sandbox,
+)
 from wherry.sys.faults import reach
 
 _NOTHING = Publication(ports=(), sockets=())
@@ -114,6 +122,26 @@ class Networking:
         if not requests:
             return _NOTHING
         return self._networks.publish(self.port_endpoint(ways), requests)
+
+    def publish_more(self, record: Container, requests: Sequence[PortRequest]) -> Publication:
+        """Publish further ports of a container that runs; the caller closes what it gets, all of
+        which is in use already but the sockets to be held."""
+        ways = in_order_of_gateways(record, record.endpoints.values())
+        publication = self._networks.publish(self.port_endpoint(ways), requests)
+        try:
+            self._names.listen(record.id, publication.listening)
+            self._names.follow(record.id, record.state.pid)
+        except BaseException:
+            self.unpublish_some(record, publication.ports)
+            publication.close()
+            raise
+        return publication
+
+    def unpublish_some(self, record: Container, ports: Sequence[PublishedPort]) -> None:
+        """Take back published ports of a container that runs. Idempotent."""
+        self._names.unlisten(record.id, ports)
+        for endpoint in record.endpoints.values():
+            self._networks.unpublish_some(endpoint, ports)
 
     def _listen(self, record: Container, publication: Publication) -> None:
         """Hand over the sockets that somebody has to listen on."""

@@ -203,6 +203,10 @@ class Networks(Protocol):
         """Take back all published ports of an endpoint. Idempotent."""
         ...
 
+    def unpublish_some(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
+        """Take back some of the published ports of an endpoint, in one step. Idempotent."""
+        ...
+
     def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
         """Lead ports that a container has already (:meth:`publish`) to another of its endpoints;
         those of an address family that the endpoint lacks lead nowhere."""

@@ -225,6 +225,9 @@ class BridgeNetworks:
     def unpublish(self, endpoint: Endpoint) -> None:
         self._publisher.unpublish(endpoint)
 
+    def unpublish_some(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
+        self._publisher.unpublish_some(endpoint, ports)
+
     def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
         if _publishes(self._catalog.find(endpoint.network_id)):
             self._publisher.republish(endpoint, ports)

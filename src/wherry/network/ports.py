@@ -94,7 +94,14 @@ def reserve(endpoint: Endpoint, requests: Sequence[PortRequest], default_ip: str
 def _listen(ports: Iterable[tuple[PortMapping, socket.socket]]) -> None:
     for mapping, one in ports:
         if mapping.is_listened_on and mapping.protocol == "tcp":
-            one.listen(_BACKLOG)
+            _begin_to_listen(one)
+
+
+def _begin_to_listen(one: socket.socket) -> None:
+    """Its connections must not keep the port when they have ended (TIME_WAIT), so that the next
+    socket may share with them, as :func:`_bind_past_time_wait` does."""
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.listen(_BACKLOG)
 
 
 def bind_again(port: PublishedPort) -> int:
@@ -102,7 +109,7 @@ def bind_again(port: PublishedPort) -> int:
     PortTaken, and as :func:`reserve`."""
     one = _bind(port.protocol, port.host_ip, port.host_port)
     if port.protocol == "tcp":
-        one.listen(_BACKLOG)
+        _begin_to_listen(one)
     return one.detach()
 
 

@@ -53,7 +53,7 @@ class Publisher:
             self._firewall.publish(mappings)
             reach("ports.translated")
         except BaseException:
-            self._records.remove_ports(endpoint.id)
+            self._records.remove_ports(endpoint.id, mappings)
             raise
         _forget_flows(mappings)
 
@@ -75,10 +75,17 @@ class Publisher:
 
     def unpublish(self, endpoint: Endpoint) -> None:
         """Idempotent."""
-        mappings = self._records.ports_of(endpoint.id)
+        self._take_back(endpoint, self._records.ports_of(endpoint.id))
+
+    def unpublish_some(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
+        """Idempotent."""
+        known = self._records.ports_of(endpoint.id)
+        self._take_back(endpoint, [one for one in known if one.published() in ports])
+
+    def _take_back(self, endpoint: Endpoint, mappings: Sequence[PortMapping]) -> None:
         if not mappings:
             return
-        self._records.remove_ports(endpoint.id)
+        self._records.remove_ports(endpoint.id, mappings)
         reach("ports.forgotten")
         self._firewall.unpublish(mappings)
         _forget_flows(mappings)

@@ -206,8 +206,12 @@ class Records:
             ],
         )
 
-    def remove_ports(self, endpoint_id: str) -> None:
-        self._db.execute("DELETE FROM network_port WHERE endpoint_id = ?", endpoint_id)
+    def remove_ports(self, endpoint_id: str, mappings: Iterable[PortMapping]) -> None:
+        self._db.execute_many(
+            "DELETE FROM network_port "
+            "WHERE protocol = ? AND host_ip = ? AND host_port = ? AND endpoint_id = ?",
+            [(one.protocol, one.host_ip, one.host_port, endpoint_id) for one in mappings],
+        )
 
     def port_holder(self, protocol: str, host_ip: str, host_port: int) -> Endpoint | None:
         """The endpoint that has published a port on an address, or on all of its family."""
