@@ -344,6 +344,8 @@ class Linux(SpecStruct, frozen=True, kw_only=True):
     personality: LinuxPersonality | None = None
     intel_rdt: LinuxIntelRdt | None = None
     time_offsets: dict[str, LinuxTimeOffset] = {}
+    memory_policy: msgspec.Raw | None = None  # of runtime-spec 1.3, to be refused
+    net_devices: msgspec.Raw | None = None
 
 
 class Spec(SpecStruct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -14,21 +14,31 @@ from wherry.model.runtime_spec import Hook, State
 from wherry.runtime.ops.base import Op, Setup
 
 
-def run_hooks(hooks: Iterable[Hook], state: State) -> None:
+def run_hooks(
+    hooks: Iterable[Hook], state: State, kind: str = "", env: Mapping[str, str] | None = None
+) -> None:
     """Run programs one after the other with the state on standard input; InternalError if one
-    fails or exceeds its time."""
+    fails or exceeds its time.
+
+    ``kind`` is what the specification calls them. ``env`` is for those that name none.
+    """
     data = msgspec.json.encode(state)
-    for hook in hooks:
-        _run(hook, data)
+    for number, hook in enumerate(hooks):
+        try:
+            _run(hook, data, env or {})
+        except InternalError as error:
+            if not kind:
+                raise
+            raise InternalError(f"error running {kind} hook #{number}: {error}") from None
 
 
-def _run(hook: Hook, data: bytes) -> None:
+def _run(hook: Hook, data: bytes, env: Mapping[str, str]) -> None:
     reading, writing = os.pipe()
     try:
         pid = os.posix_spawn(
             hook.path,
             list(hook.args) or [hook.path],
-            dict(entry.partition("=")[::2] for entry in hook.env),
+            dict(entry.partition("=")[::2] for entry in hook.env) if hook.env else env,
             file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0)],
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD],
         )
@@ -70,9 +80,13 @@ class RunHooks(Op, frozen=True):
 
     hooks: tuple[Hook, ...]
     state: State
+    kind: str
 
     def describe(self) -> str:
         return "run the hooks"
 
     def execute(self, setup: Setup) -> None:
-        run_hooks(self.hooks, msgspec.structs.replace(self.state, pid=setup.host_pid))
+        state = msgspec.structs.replace(self.state, pid=setup.host_pid)
+        # What runs in place of the program, so to speak, gets its environment (as with runc).
+        env = dict(os.fsdecode(entry).partition("=")[::2] for entry in setup.env)
+        run_hooks(self.hooks, state, self.kind, env)

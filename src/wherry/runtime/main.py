@@ -15,16 +15,18 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from wherry.errors import InvalidArgument, NotSupported, WherryError
+from wherry.errors import InvalidArgument, NotFound, NotSupported, WherryError
 from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import Capabilities, Process, User
-from wherry.runtime.oci import Container, containers, send_console
+from wherry.runtime.oci import Container, containers, send_descriptor
 from wherry.runtime.oci_default import default_spec, features, pretty
-from wherry.runtime.oci_options import parser
+from wherry.runtime.oci_options import ROOT, parser
 from wherry.runtime.ops.base import reason
 from wherry.runtime.protect import protect_this_process
 from wherry.runtime.spawn import Child
 from wherry.runtime.terminal import proxy
+
+_EXEC_FAILED = 255  # as with runc: what the program itself ended with is seldom that
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (WherryError, OSError) as error:
         text = reason(error) if isinstance(error, OSError) else str(error)
         _log(options, text)
-        return 1
+        return _EXEC_FAILED if options.command == "exec" else 1
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -49,14 +51,16 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _log(options: argparse.Namespace, text: str) -> None:
-    """Report an error on standard error, and where engines look for it."""
-    sys.stderr.write(f"wherry-runtime: {text}\n")
+def _log(options: argparse.Namespace, text: str, level: str = "error") -> None:
+    """Report an error on standard error, and where engines look for it; a warning only there if
+    they do."""
+    if level == "error" or not options.log:
+        sys.stderr.write(f"wherry-runtime: {text}\n")
     if not options.log:
         return
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    entry = {"level": "error", "msg": text, "time": now}
-    line = f'time="{now}" level=error msg={msgspec.json.encode(text).decode()}'
+    entry = {"level": level, "msg": text, "time": now}
+    line = f'time="{now}" level={level} msg={msgspec.json.encode(text).decode()}'
     if options.log_format == "json":
         line = msgspec.json.encode(entry).decode()
     with open(options.log, "a", encoding="utf-8") as file:
@@ -81,12 +85,19 @@ def _create(options: argparse.Namespace) -> None:
 
 
 def _set_up(options: argparse.Namespace, container: Container) -> Child:
-    return container.create(
+    child = container.create(
         options.bundle,
         preserve_fds=options.preserve_fds,
         new_keyring=not options.no_new_keyring,
         systemd=options.systemd_cgroup,
     )
+    _warn(options, container)
+    return child
+
+
+def _warn(options: argparse.Namespace, container: Container) -> None:
+    for text in container.warnings:
+        _log(options, text, "warning")
 
 
 def _hand_out(options: argparse.Namespace, child: Child) -> None:
@@ -94,7 +105,14 @@ def _hand_out(options: argparse.Namespace, child: Child) -> None:
     if child.master_fd is not None:
         if not options.console_socket:
             raise InvalidArgument("a process with a terminal needs --console-socket")
-        send_console(options.console_socket, child.master_fd)
+        send_descriptor(options.console_socket, child.master_fd, "/dev/ptmx")
+    _give(options, child)
+
+
+def _give(options: argparse.Namespace, child: Child) -> None:
+    """Give the pid, and its descriptor if it is wanted."""
+    if options.pidfd_socket:
+        send_descriptor(options.pidfd_socket, child.pidfd, "pidfd")
     _write_pid(options.pid_file, child.pid)
 
 
@@ -117,7 +135,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.detach or options.console_socket:
             _hand_out(options, child)
         else:
-            _write_pid(options.pid_file, child.pid)
+            _give(options, child)
         container.start()
     except BaseException:
         container.delete(force=True)
@@ -156,11 +174,13 @@ def _exec(options: argparse.Namespace) -> int:
         _process(options, container),
         preserve_fds=options.preserve_fds,
         ignore_paused=options.ignore_paused,
+        groups=tuple(options.cgroup),
     )
+    _warn(options, container)
     if options.detach or options.console_socket:
         _hand_out(options, child)
     else:
-        _write_pid(options.pid_file, child.pid)
+        _give(options, child)
     return 0 if options.detach else _attend(child)
 
 
@@ -194,13 +214,15 @@ def _process(options: argparse.Namespace, container: Container) -> Process:
 
 
 def _with(capabilities: Capabilities, names: Sequence[str]) -> Capabilities:
-    """Capabilities and some more, but no inheritable ones (CVE-2022-24769)."""
+    """Capabilities and some more, but no inheritable ones (CVE-2022-24769): of those the container
+    has, the new ones become ambient, too."""
     more = [name.upper() for name in names]
     return msgspec.structs.replace(
         capabilities,
         bounding=tuple(dict.fromkeys((*capabilities.bounding, *more))),
         effective=tuple(dict.fromkeys((*capabilities.effective, *more))),
         permitted=tuple(dict.fromkeys((*capabilities.permitted, *more))),
+        ambient=(*capabilities.ambient, *(set(more) & set(capabilities.inheritable))),
     )
 
 
@@ -212,7 +234,7 @@ def _user(text: str) -> User:
 
 
 def _state(options: argparse.Namespace) -> None:
-    sys.stdout.write(pretty(_container(options).state()) + "\n")
+    sys.stdout.write(pretty(_container(options).told()) + "\n")
 
 
 def _kill(options: argparse.Namespace) -> None:
@@ -220,7 +242,7 @@ def _kill(options: argparse.Namespace) -> None:
 
 
 def _signal_number(text: str) -> int:
-    if text.isdigit() and 0 < int(text) <= signal.SIGRTMAX:
+    if text.isdigit() and 0 <= int(text) <= signal.SIGRTMAX:
         return int(text)
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
     found = getattr(signal, name, None)
@@ -237,18 +259,20 @@ def _delete(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    states = [container.state() for container in containers(options.root)]
+    if options.root != ROOT and not os.path.isdir(options.root):
+        raise NotFound(f"the directory {options.root} does not exist")
+    told = [container.told() for container in containers(options.root)]
     if options.quiet:
-        sys.stdout.write("".join(f"{one.id}\n" for one in states))
+        sys.stdout.write("".join(f"{one.id}\n" for one in told))
     elif options.format == "json":
-        sys.stdout.write(pretty(states) + "\n")
+        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
     else:
-        rows = [("ID", "PID", "STATUS", "BUNDLE")]
-        rows += [(one.id, str(one.pid), one.status, one.bundle) for one in states]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+        rows += [(o.id, str(o.pid), o.status, o.bundle, o.created, o.owner) for o in told]
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-            sys.stdout.write("  ".join([*cells, row[3]]) + "\n")
+            sys.stdout.write("  ".join([*cells, row[5]]) + "\n")
 
 
 def _spec(options: argparse.Namespace) -> None:

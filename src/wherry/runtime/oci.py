@@ -8,6 +8,7 @@ as it is set up. Everything known of a container is in its directory below ``--r
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -22,6 +23,7 @@ from wherry.cgroup.api import Cgroup
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
 from wherry.model.runtime_spec import (
     OCI_VERSION,
+    Hook,
     LinuxDeviceCgroup,
     LinuxResources,
     Process,
@@ -32,13 +34,28 @@ from wherry.runtime import state
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
 from wherry.runtime.plan import Plan, plan_container, plan_exec
+from wherry.runtime.plan_process import warnings
 from wherry.runtime.spawn import Child, Group, handshake, scopes, spawn
 from wherry.runtime.starter import read_spec
 
-FIFO = "start.fifo"
+FIFO = "exec.fifo"
 _ID = re.compile(r"[A-Za-z0-9_+\-.]{1,1024}")
 
 Status = Literal["created", "running", "paused", "stopped"]
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What ``state`` and ``list`` print, which is what runc prints: ``created`` in UTC."""
+
+    oci_version: str
+    id: str
+    pid: int
+    status: str
+    bundle: str
+    rootfs: str
+    created: str
+    annotations: dict[str, str]
+    owner: str
 
 
 class Container:
@@ -48,6 +65,7 @@ class Container:
         if not _ID.fullmatch(container_id) or container_id in (".", ".."):
             raise InvalidArgument(f"the container id {container_id!r} is malformed")
         self.id = container_id
+        self.warnings: tuple[str, ...] = ()
         self.directory = os.path.join(root, container_id)
 
     def record(self) -> state.ProcessState:
@@ -85,6 +103,24 @@ class Container:
             annotations=spec.annotations if spec is not None else {},
         )
 
+    def told(self) -> Told:
+        """The state and more, for those who list containers."""
+        state, record = self.state(), self.record()
+        spec = _spec_if_there(record.bundle)
+        root = spec.root.path if spec is not None and spec.root is not None else ""
+        owner = os.stat(self.directory).st_uid
+        return Told(
+            oci_version=state.oci_version,
+            id=self.id,
+            pid=state.pid,
+            status=state.status,
+            bundle=state.bundle,
+            rootfs=os.path.join(record.bundle, root),
+            created=_when(record.created_ns),
+            annotations=state.annotations,
+            owner=_name_of(owner),
+        )
+
     # --- operations ---
 
     def create(
@@ -98,6 +134,8 @@ class Container:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
         spec = with_default_devices(read_spec(bundle))
+        if spec.process is not None:
+            self.warnings = tuple(warnings(spec.process))
         host = find_host(systemd=systemd)
         plan = plan_container(
             spec,
@@ -168,18 +206,27 @@ class Container:
         os.close(fd)
         hooks = read_spec(self.record().bundle).hooks
         if hooks is not None and hooks.poststart:
-            run_hooks(hooks.poststart, self.state())
+            self._poststart(hooks.poststart)
+
+    def _poststart(self, hooks: tuple[Hook, ...]) -> None:
+        """A container whose hooks fail is killed, as runc does."""
+        try:
+            run_hooks(hooks, self.state(), "poststart")
+        except BaseException:
+            self.kill(signal.SIGKILL)
+            raise
 
     def kill(self, signum: int, *, everything: bool = False) -> None:
         """Send a signal to the first process, or to all of the container's group."""
         if everything:
-            group = self._group()
-            if group is not None:
-                _kill_all(group, signum)
+            _kill_all(self._group(), signum)
             return
         record = self.record()
+        if signum == signal.SIGKILL and self._shares_pids():
+            _kill_all(self._group(), signum)  # its first process's end would not end the others
+            return
         if self.status() == "stopped":
-            raise Conflict(f"container {self.id!r} is not running")
+            raise Conflict(f"container {self.id!r}: container not running")
         pidfd = os.pidfd_open(record.pid)
         try:
             if state.start_time_ticks(record.pid) == record.start_time_ticks:
@@ -188,6 +235,13 @@ class Container:
             os.close(pidfd)
         if signum == signal.SIGKILL:
             self._let_die()
+
+    def _shares_pids(self) -> bool:
+        spec = _spec_if_there(self.record().bundle)
+        linux = spec.linux if spec is not None else None
+        return linux is not None and not any(
+            one.type == "pid" and not one.path for one in linux.namespaces
+        )
 
     def _let_die(self) -> None:
         """A frozen process of cgroup v1 does not even die."""
@@ -206,6 +260,11 @@ class Container:
     def update(self, resources: LinuxResources) -> None:
         """Change limits of a container that has not stopped."""
         self.live_group().update(resources)
+
+    def pids(self) -> tuple[int, ...]:
+        """All processes of the container; none once it has stopped."""
+        group = self._group()
+        return () if group is None or self.status() == "stopped" else group.pids()
 
     def live_group(self) -> Cgroup:
         """The group of a container that has not stopped."""
@@ -233,7 +292,7 @@ class Container:
         spec = _spec_if_there(stopped.bundle)
         shutil.rmtree(self.directory)
         if spec is not None and spec.hooks is not None:
-            run_hooks(spec.hooks.poststop, stopped)
+            run_hooks(spec.hooks.poststop, stopped, "poststop")
 
     def _group(self) -> Cgroup | None:
         record, cgroups = self.record(), find_host().cgroups
@@ -243,7 +302,12 @@ class Container:
             return None
 
     def exec(
-        self, process: Process, *, preserve_fds: int = 0, ignore_paused: bool = False
+        self,
+        process: Process,
+        *,
+        preserve_fds: int = 0,
+        ignore_paused: bool = False,
+        groups: tuple[str, ...] = (),
     ) -> Child:
         """Start one more process in a running container; in a paused one it waits, if wanted."""
         record = self.record()
@@ -252,6 +316,7 @@ class Container:
             raise Conflict(f"container {self.id!r} is not running")
         if status == "paused" and not ignore_paused:
             raise Conflict(f"container {self.id!r} is paused")
+        self.warnings = tuple(warnings(process))
         host = find_host()
         plan = plan_exec(
             process,
@@ -264,6 +329,7 @@ class Container:
             die_with_parent=False,
             preserve_fds=preserve_fds,
             container_pid=record.pid,
+            groups=groups,
         )
         pidfd = os.pidfd_open(record.pid)
         try:
@@ -310,6 +376,18 @@ def _spec_if_there(bundle: str) -> Spec | None:
         return None
 
 
+def _when(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09}Z"
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
 def _is_zombie(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -318,7 +396,9 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def _kill_all(group: Cgroup, signum: int) -> None:
+def _kill_all(group: Cgroup | None, signum: int) -> None:
+    if group is None:
+        return
     for pid in group.pids():
         try:
             os.kill(pid, signum)
@@ -339,13 +419,12 @@ def containers(root: str) -> Iterator[Container]:
             yield Container(root, name)
 
 
-def send_console(path: str, master: int, name: str = "/dev/ptmx") -> None:
-    """Hand a terminal's master to whoever listens on a unix socket (``--console-socket``)."""
+def send_descriptor(path: str, fd: int, name: str) -> None:
+    """Hand a terminal's master (``--console-socket``) or a pidfd (``--pidfd-socket``) to whoever
+    listens on a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.connect(path)
         except OSError as error:
-            raise InvalidArgument(
-                f"cannot connect to the console socket {path}: {error.strerror}"
-            ) from None
-        socket.send_fds(sock, [name.encode()], [master])
+            raise InvalidArgument(f"cannot connect to {path}: {error.strerror}") from None
+        socket.send_fds(sock, [name.encode()], [fd])

@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from wherry.model.runtime_spec import OCI_VERSION
 
 ROOT = "/run/wherry-runtime"
 
 _Commands = argparse._SubParsersAction  # no public name for the type
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with 1 where runc does, and argparse with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{self.prog}: {message}\n")
 
 
 class _Version(argparse.Action):
@@ -27,7 +35,7 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     Only commands that occur in ``arguments`` are known to it, since making all takes some
     milliseconds; all if none of them occurs.
     """
-    made = argparse.ArgumentParser("wherry-runtime", description="Run OCI containers.")
+    made = _Parser("wherry-runtime", description="Run OCI containers.")
     made.add_argument("-v", "--version", action=_Version, nargs=0)
     made.add_argument("--root", default=ROOT, help="where the state of containers is kept")
     made.add_argument("--log", default="", help="a file for errors")
@@ -41,7 +49,7 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     return made
 
 
-def _add_creating(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_creating(commands: _Commands[_Parser]) -> None:
     create = commands.add_parser("create", help="set up a container")
     run = commands.add_parser("run", help="create, start, and wait for a container")
     run.add_argument("-d", "--detach", action="store_true")
@@ -59,9 +67,10 @@ def _add_handing_out(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pid-file", default="")
     command.add_argument("--console-socket", default="")
     command.add_argument("--preserve-fds", type=int, default=0)
+    command.add_argument("--pidfd-socket", default="", help="a unix socket for the pidfd")
 
 
-def _add_exec(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_exec(commands: _Commands[_Parser]) -> None:
     execute = commands.add_parser("exec", help="run a command in a container")
     execute.add_argument("-d", "--detach", action="store_true")
     execute.add_argument("-p", "--process", default="", help="a file with the process as JSON")
@@ -75,13 +84,16 @@ def _add_exec(commands: _Commands[argparse.ArgumentParser]) -> None:
     execute.add_argument("--apparmor", default="")
     execute.add_argument("--process-label", default="")
     execute.add_argument("--ignore-paused", action="store_true")
+    execute.add_argument(
+        "--cgroup", action="append", default=[], help="[CONTROLLERS:]PATH below the container's"
+    )
     execute.add_argument("--no-subreaper", action="store_true", help="accepted: there is none")
     _add_handing_out(execute)
     execute.add_argument("id")
     execute.add_argument("args", nargs=argparse.REMAINDER)
 
 
-def _add_ending(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_ending(commands: _Commands[_Parser]) -> None:
     commands.add_parser("start", help="execute the program of a created container")
     kill = commands.add_parser("kill", help="send a signal")
     kill.add_argument("-a", "--all", action="store_true", help="to all processes")
@@ -94,7 +106,7 @@ def _add_ending(commands: _Commands[argparse.ArgumentParser]) -> None:
     kill.add_argument("signal", nargs="?", default="SIGTERM")
 
 
-def _add_watching(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_watching(commands: _Commands[_Parser]) -> None:
     state = commands.add_parser("state", help="print the state as JSON")
     state.add_argument("id")
     listing = commands.add_parser("list", help="list containers")
@@ -110,7 +122,7 @@ def _add_watching(commands: _Commands[argparse.ArgumentParser]) -> None:
     events.add_argument("id")
 
 
-def _add_update(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_update(commands: _Commands[_Parser]) -> None:
     update = commands.add_parser("update", help="change the limits of a container")
     update.add_argument("-r", "--resources", default="", help="a file with limits as JSON, or -")
     for name in ("--cpu-period", "--cpu-quota", "--cpu-burst", "--cpu-share", "--cpu-rt-period"):
@@ -124,7 +136,7 @@ def _add_update(commands: _Commands[argparse.ArgumentParser]) -> None:
     update.add_argument("id")
 
 
-def _add_general(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_general(commands: _Commands[_Parser]) -> None:
     spec = commands.add_parser("spec", help="write a config.json to begin with")
     spec.add_argument("-b", "--bundle", default=".")
     commands.add_parser("features", help="print what can be done")
@@ -134,7 +146,7 @@ def _add_general(commands: _Commands[argparse.ArgumentParser]) -> None:
         refused.add_argument("ignored", nargs=argparse.REMAINDER)
 
 
-_Add = Callable[["_Commands[argparse.ArgumentParser]"], None]
+_Add = Callable[["_Commands['_Parser']"], None]
 _GROUPS: tuple[tuple[frozenset[str], _Add], ...] = (
     (frozenset({"create", "run"}), _add_creating),
     (frozenset({"exec"}), _add_exec),

@@ -48,7 +48,7 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _ps(options: argparse.Namespace) -> None:
-    pids = _container(options).live_group().pids()
+    pids = _container(options).pids()
     if options.format == "json":
         _print(list(pids))
         return

@@ -13,6 +13,7 @@ import msgspec
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.runtime_spec import (
     INIT_ANNOTATION,
+    CpuAffinity,
     Hook,
     Hooks,
     IdMapping,
@@ -35,6 +36,7 @@ from wherry.runtime.ops.kernel import (
     JoinKeyring,
     JoinNamespace,
     JoinPassedNetwork,
+    SetAffinity,
     SetNames,
 )
 from wherry.runtime.ops.mounts import (
@@ -50,9 +52,10 @@ from wherry.runtime.ops.mounts import (
 from wherry.runtime.ops.program import LoadSeccomp
 from wherry.runtime.options import propagation_flags
 from wherry.runtime.passage import Passage
-from wherry.runtime.plan_process import check_process, process_ops
+from wherry.runtime.plan_process import check_process, parse_cpus, process_ops
 from wherry.runtime.plan_tree import console_ops, device_ops, mapped, mount_ops, sysctl_ops
 from wherry.runtime.seccomp import compile_filter, filter_flags, needs_listener
+from wherry.runtime.subgroups import group_files, one_group
 from wherry.snapshot.api import OverlayMount
 from wherry.sys import namespaces as ns
 
@@ -105,7 +108,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     moved: bool = False
     scope: bool = False
     resources: LinuxResources = LinuxResources()
-    early_hooks: tuple[Hook, ...] = ()
     hooks: Hooks = Hooks()
     state: State
     own_pids: bool = False
@@ -188,7 +190,7 @@ def plan_container(
             spec.process,
             seccomp=_seccomp(linux, filters, msgspec.structs.replace(state, status="created")),
             personality=linux.personality,
-            start_hooks=_hook_ops(hooks.start_container, state, "created"),
+            start_hooks=_hook_ops(hooks.start_container, state, "created", "startContainer"),
             make_cwd=True,
             die_with_parent=die_with_parent,
             preserve_fds=preserve_fds,
@@ -211,7 +213,6 @@ def plan_container(
         moved=moved,
         scope=layout.systemd,
         resources=linux.resources or LinuxResources(),
-        early_hooks=(*hooks.prestart, *hooks.create_runtime),
         hooks=hooks,
         state=state,
         own_pids=bool(made & ns.CLONE_NEWPID),
@@ -240,9 +241,16 @@ def plan_exec(
     die_with_parent: bool = True,
     preserve_fds: int = 0,
     container_pid: int = 0,
+    groups: tuple[str, ...] = (),
 ) -> Plan:
-    """Decide how one more process enters the container that ``spec`` describes."""
+    """Decide how one more process enters the container that ``spec`` describes; ``groups`` are
+    control groups below the container's (see subgroups.py)."""
     check_process(process)
+    tasks: tuple[str, ...] = ()
+    if layout.unified:
+        cgroup = one_group(cgroup, groups)
+    else:
+        tasks = tuple(group_files(layout.legacy, cgroup, groups))
     linux = spec.linux or Linux()
     flags = 0
     for one in linux.namespaces:
@@ -255,9 +263,11 @@ def plan_exec(
         bundle=bundle,
         annotations=spec.annotations,
     )
+    affinity = process.exec_cpu_affinity or CpuAffinity()
     ops = (
+        *((SetAffinity(parse_cpus(affinity.initial)),) if affinity.initial else ()),
         JoinKeyring(f"_ses.{container_id}"),
-        *(() if layout.unified else (JoinCgroup(layout.tasks(cgroup), False),)),
+        *(() if layout.unified else (JoinCgroup(tasks, False),)),
         JoinContainer(flags & ~ns.CLONE_NEWPID),
         *((BecomeRoot(),) if flags & ns.CLONE_NEWUSER else ()),
         *console_ops(process, console_size, bind=False),
@@ -265,6 +275,7 @@ def plan_exec(
             process,
             seccomp=_seccomp(linux, filters, state),
             personality=linux.personality,
+            cpus=affinity.final,
             die_with_parent=die_with_parent,
             preserve_fds=preserve_fds,
         ),
@@ -325,8 +336,13 @@ def _check_namespaces(linux: Linux, made: int, joined: Sequence[LinuxNamespace])
     given = users or any(one.type == "user" for one in joined)
     if not given and (linux.uid_mappings or linux.gid_mappings):
         raise InvalidArgument("uidMappings and gidMappings need a user namespace")
-    if linux.intel_rdt is not None:
-        raise NotSupported("linux.intelRdt is not supported")
+    for name, value in (
+        ("intelRdt", linux.intel_rdt),
+        ("memoryPolicy", linux.memory_policy),
+        ("netDevices", linux.net_devices),
+    ):
+        if value is not None:
+            raise NotSupported(f"linux.{name} is not supported by this runtime")
     if linux.time_offsets and not made & ns.CLONE_NEWTIME:
         raise InvalidArgument("timeOffsets need a new time namespace")
     if unknown := set(linux.time_offsets) - {"monotonic", "boottime"}:
@@ -387,9 +403,8 @@ def _tree_ops(
     if propagation & _SHARING:
         yield MakePlacePrivate(root)
     yield MountRoot(root, rootfs)
-    plain, cgroups = mount_ops(
-        mapped(spec.mounts, linux), bundle, bool(made & ns.CLONE_NEWCGROUP), not join
-    )
+    apart = made & ns.CLONE_NEWCGROUP or any(one.type == "cgroup" for one in linux.namespaces)
+    plain, cgroups = mount_ops(mapped(spec.mounts, linux), bundle, bool(apart), not join)
     yield from plain
     yield from device_ops(spec, linux)
     yield from console_ops(spec.process, console_size, bind=True)
@@ -400,7 +415,7 @@ def _tree_ops(
     yield from cgroups
     if hooks.prestart or hooks.create_runtime:
         yield AwaitHooks()
-    yield from _hook_ops(hooks.create_container, state, "creating")
+    yield from _hook_ops(hooks.create_container, state, "creating", "createContainer")
     yield PivotRoot()
     if spec.root.readonly or propagation:
         yield FinishRoot(spec.root.readonly, propagation)
@@ -419,7 +434,7 @@ def _root_propagation(name: str) -> int:
         raise InvalidArgument(f"unknown rootfsPropagation {name!r}") from None
 
 
-def _hook_ops(hooks: tuple[Hook, ...], state: State, status: str) -> tuple[Op, ...]:
+def _hook_ops(hooks: tuple[Hook, ...], state: State, status: str, kind: str) -> tuple[Op, ...]:
     if not hooks:
         return ()
-    return (RunHooks(hooks, msgspec.structs.replace(state, status=status)),)
+    return (RunHooks(hooks, msgspec.structs.replace(state, status=status), kind),)

@@ -55,6 +55,8 @@ _SCHEDULER_FLAGS = {
 }
 _PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _UNLIMITED = 1 << 63
+_ALL_CPUS = tuple(range(1024))  # the kernel leaves out those that there are not
+_MAX_CPU = 65_535
 
 
 def check_process(process: Process) -> None:
@@ -79,8 +81,10 @@ def process_ops(
     preserve_fds: int = 0,
     await_start: bool = False,
     own_init: bool = False,
+    cpus: str = "",
 ) -> Iterator[Op]:
-    """From a process inside its root to the program; ``own_init`` keeps an init above it."""
+    """From a process inside its root to the program; ``own_init`` keeps an init above it. ``cpus``
+    is a list of processors, by default all of the control group's."""
     user = process.user
     become = _become_user(
         process, needs_admin=seccomp is not None and not process.no_new_privileges
@@ -89,6 +93,7 @@ def process_ops(
         yield MakeWorkingDirectory(process.cwd)
     yield SetStdio(user.uid)
     yield FindHome(process.env, user.uid)
+    yield SetAffinity(parse_cpus(cpus) if cpus else _ALL_CPUS)
     yield from _kernel_ops(process, personality)
     yield from _label_ops(process, own_init)
     before, after = _init_ops(process, become) if own_init else ((), ())
@@ -103,11 +108,11 @@ def process_ops(
     yield AnnounceReady(die_with_parent)
     if await_start:
         yield AwaitStart()
-    yield from start_hooks
     if seccomp is not None:
         yield seccomp
     if become.keep_admin:
         yield DropAdmin(become.effective, become.permitted, become.inheritable)
+    yield from start_hooks  # which the filter holds for, too
     yield from after
     yield Execute(process.args)
 
@@ -126,20 +131,10 @@ def _init_ops(process: Process, become: BecomeUser) -> tuple[tuple[Op, ...], tup
 
 def _become_user(process: Process, *, needs_admin: bool) -> BecomeUser:
     capabilities = process.capabilities or Capabilities()
-    try:
-        masks = [
-            caps.mask_of(names)
-            for names in (
-                capabilities.bounding,
-                capabilities.effective,
-                capabilities.permitted,
-                capabilities.inheritable,
-                capabilities.ambient,
-            )
-        ]
-    except ValueError as error:
-        raise InvalidArgument(f"in config.json: {error}") from None
-    bounding, effective, permitted, inheritable, ambient = masks
+    bounding, effective, permitted, inheritable, ambient = (
+        caps.mask_of(name for name in names if name in caps.NUMBERS)
+        for names in _sets(capabilities)
+    )
     user = process.user
     return BecomeUser(
         uid=user.uid,
@@ -156,6 +151,29 @@ def _become_user(process: Process, *, needs_admin: bool) -> BecomeUser:
     )
 
 
+def _sets(capabilities: Capabilities) -> tuple[tuple[str, ...], ...]:
+    return (
+        capabilities.bounding,
+        capabilities.effective,
+        capabilities.permitted,
+        capabilities.inheritable,
+        capabilities.ambient,
+    )
+
+
+def warnings(process: Process) -> Iterator[str]:
+    """What of a process is left out: capabilities that cannot be given are no error (config.md,
+    section "Linux Process")."""
+    capabilities = process.capabilities or Capabilities()
+    asked = {name for names in _sets(capabilities) for name in names}
+    for name in sorted(asked - caps.NUMBERS.keys()):
+        yield f"ignoring the unknown capability {name}"
+    able = set(capabilities.permitted) & set(capabilities.inheritable)
+    for name in capabilities.ambient:
+        if name in caps.NUMBERS and name not in able:
+            yield f"can't raise ambient capability {name}: it is not permitted and inheritable"
+
+
 def _kernel_ops(process: Process, personality: LinuxPersonality | None) -> Iterator[Op]:
     for limit in process.rlimits:
         number = getattr(resource, limit.type, None)
@@ -170,8 +188,6 @@ def _kernel_ops(process: Process, personality: LinuxPersonality | None) -> Itera
         yield SetIoPriority(io_class, process.io_priority.priority)
     if process.scheduler is not None:
         yield _scheduler_op(process.scheduler)
-    if process.exec_cpu_affinity is not None and process.exec_cpu_affinity.final:
-        yield SetAffinity(parse_cpus(process.exec_cpu_affinity.final))
     if personality is not None:
         yield SetPersonality(_known(_PERSONALITIES, personality.domain, "personality"))
 
@@ -203,7 +219,10 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     try:
         for part in text.replace(" ", "").split(","):
             first, dash, last = part.partition("-")
-            cpus.update(range(int(first), int(last if dash else first) + 1))
+            end = int(last if dash else first)
+            if end > _MAX_CPU:
+                raise ValueError
+            cpus.update(range(int(first), end + 1))
     except ValueError:
         raise InvalidArgument(f"the processor list {text!r} is malformed") from None
     return tuple(sorted(cpus))

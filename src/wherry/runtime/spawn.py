@@ -237,7 +237,8 @@ def _heard(plan: Plan, child: Child, message: FromInit, fds: list[int]) -> bool:
         child.master_fd = fds[0]
     elif isinstance(message, Waiting):
         state = msgspec.structs.replace(plan.state, pid=child.pid)
-        run_hooks(plan.early_hooks, state)
+        run_hooks(plan.hooks.prestart, state, "prestart")
+        run_hooks(plan.hooks.create_runtime, state, "createRuntime")
         send(child.channel, Go("hooks"))
     elif isinstance(message, Ready):
         child.created_mountpoints = message.created_mountpoints

@@ -344,7 +344,7 @@ def _keep(
 def _poststart(plan: Plan, child: Begun) -> None:
     if plan.hooks.poststart:
         running = msgspec.structs.replace(plan.state, pid=child.pid, status="running")
-        run_hooks(plan.hooks.poststart, running)
+        run_hooks(plan.hooks.poststart, running, "poststart")
 
 
 def _state_dir(path: str) -> tuple[int, bool]:

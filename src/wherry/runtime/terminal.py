@@ -18,18 +18,27 @@ _CHUNK = 32 * 1024
 def proxy(master: int, pidfd: int) -> None:
     """Copy between the standard streams and a terminal's master until the process has ended.
 
-    The caller's terminal, if it is one, is raw meanwhile and put back afterwards.
+    The caller's terminal, if it is one, is raw meanwhile and put back afterwards; it, and not the
+    process's, adds the carriage returns.
     """
     stdin = sys.stdin.fileno()
+    _change_output(master, clear=termios.ONLCR)
     before = termios.tcgetattr(stdin) if os.isatty(stdin) else None
     try:
         if before is not None:
             tty.setraw(stdin)
+            _change_output(stdin, set_=termios.OPOST)
             _take_size(stdin, master)
         _copy(stdin, master, pidfd)
     finally:
         if before is not None:
             termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+
+
+def _change_output(terminal: int, *, set_: int = 0, clear: int = 0) -> None:
+    attributes = termios.tcgetattr(terminal)
+    attributes[1] = attributes[1] & ~clear | set_
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def _take_size(source: int, master: int) -> None:

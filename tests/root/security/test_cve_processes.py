@@ -113,7 +113,7 @@ def test_cve_2016_9962_one_that_may_trace_finds_no_file_of_the_hosts(oci: Bundle
     pid = oci.state(victim)["pid"]
     targets = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
     allowed = {"/dev/null", str(oci.directory / victim / "output")}
-    fifo = str(oci.directory / "root" / victim / "start.fifo")  # on which it waits for its start
+    fifo = str(oci.directory / "root" / victim / "exec.fifo")  # on which it waits for its start
     assert targets <= {*allowed, fifo}
     root = os.stat(f"/proc/{pid}/root")
     assert os.path.samestat(root, os.stat(oci.directory / victim / "rootfs"))

@@ -66,6 +66,7 @@ class Setup:
         self.console_fd: int | None = None
         self.created: list[str] = []
         self.program = ""
+        self.in_directory = False  # the working directory
         self.env: list[bytes] = []
 
     def proc(self, path: str) -> str:

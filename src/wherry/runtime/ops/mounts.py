@@ -112,6 +112,7 @@ class MountFilesystem(Op, frozen=True):
         return f"mount {self.fstype} on {self.target}"
 
     def execute(self, setup: Setup) -> None:
+        there = self._is_there(setup)
         target = make_in(
             setup.root_fd, self.target, directory=True, links=self.follow, created=setup.created
         )
@@ -121,7 +122,7 @@ class MountFilesystem(Op, frozen=True):
                 f"/proc/self/fd/{target}",
                 self.fstype,
                 self.options.mount_flags,
-                self._data(target),
+                self._data(target) if there else self.options.data,
             )
             if self.options.copy_up:
                 copy_up(target, setup.root_fd, self.target)
@@ -131,6 +132,13 @@ class MountFilesystem(Op, frozen=True):
         finally:
             os.close(target)
         set_propagation(setup.root_fd, self.target, self.options)
+
+    def _is_there(self, setup: Setup) -> bool:
+        try:
+            os.close(open_in(setup.root_fd, self.target))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _data(self, target: int) -> str:
         """A tmpfs takes the mode of the directory that it hides, unless told otherwise."""

@@ -39,9 +39,11 @@ class FindHome(Op, frozen=True):
         return "read /etc/passwd in the container"
 
     def execute(self, setup: Setup) -> None:
-        setup.env = [os.fsencode(entry) for entry in self.env]
-        if not any(entry.startswith(b"HOME=") for entry in setup.env):
-            setup.env.append(b"HOME=" + (self._home(setup) or b"/"))
+        # Of several values of a variable the last one counts, and it is passed once.
+        variables = {entry.partition("=")[0]: os.fsencode(entry) for entry in self.env}
+        if variables.get("HOME", b"HOME=") == b"HOME=":
+            variables["HOME"] = b"HOME=" + (self._home(setup) or b"/")
+        setup.env = list(variables.values())
 
     def _home(self, setup: Setup) -> bytes:
         try:
@@ -176,6 +178,8 @@ class ChangeDirectory(Op, frozen=True):
         return f"change to the working directory {self.path}"
 
     def execute(self, setup: Setup) -> None:
+        if setup.in_directory:
+            return
         try:
             os.chdir(self.path)
         except PermissionError:
@@ -183,6 +187,7 @@ class ChangeDirectory(Op, frozen=True):
                 raise
             return
         self._check()
+        setup.in_directory = True
 
     def _check(self) -> None:
         # A descriptor leaked from the host could lead outside of the root (CVE-2024-21626).
