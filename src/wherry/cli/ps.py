@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from wherry.cli.context import Context
 from wherry.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, Listing, Row, filters, labels_text
 from wherry.cli.options import Arguments, Command, Option
-from wherry.cli.text import ago, ellipsis, human_size, local_stamp, short_id
+from wherry.cli.text import ago, ellipsis, human_size, local_stamp, quoted, short_id
 
 TYPE_CHECKING = False  # importing typing costs 3 ms
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _row(item: Any, truncate: bool) -> Row:
     return {
         "ID": short_id(item["Id"]) if truncate else item["Id"],
         "Image": _image(item["Image"], truncate),
-        "Command": f'"{shown}"',
+        "Command": quoted(shown),
         "RunningFor": ago(item["Created"]),
         "Status": item["Status"],
         "Ports": ports_text(item.get("Ports") or ()),

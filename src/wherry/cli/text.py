@@ -105,9 +105,11 @@ def rfc3339(seconds: int, nanoseconds: int = 0) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns; the last column is not padded."""
+    """Lines with aligned columns; the last column is not padded. Images and containers wrote some
+    of the texts: they send nothing to the terminal but characters that can be seen."""
     if not rows:
         return []
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [
         max(_NARROWEST, max(len(row[i]) for row in rows) + _PADDING) for i in range(len(rows[0]))
     ]
@@ -124,3 +126,16 @@ def short_id(identifier: str) -> str:
 
 def ellipsis(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """``text`` with escapes for control characters, as a string literal has them."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def quoted(text: str) -> str:
+    """``text`` as a string literal in double quotes."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{visible(escaped)}"'

@@ -88,6 +88,8 @@ def clean_destination(text: str) -> str:
     """A path in a container to mount something on, normalised; InvalidArgument."""
     if not text.startswith("/"):
         raise InvalidArgument(f"invalid mount path: '{text}' mount path must be absolute")
+    if "\0" in text:
+        raise InvalidArgument(f"invalid mount path: {text!r} contains a zero byte")
     clean = posixpath.normpath(text).replace("//", "/")
     if clean == "/":
         raise InvalidArgument(f"invalid specification: destination can't be '/': {text!r}")

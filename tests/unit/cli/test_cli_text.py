@@ -11,8 +11,10 @@ from wherry.cli.text import (
     human_duration,
     human_size,
     parse_stamp,
+    quoted,
     short_id,
     table,
+    visible,
 )
 
 
@@ -75,6 +77,13 @@ def test_tables() -> None:
 def test_short_texts() -> None:
     assert short_id("sha256:" + "ab" * 32) == short_id("ab" * 32) == "abababababab"
     assert (ellipsis("abcdef", 4), ellipsis("abcd", 4)) == ("abc…", "abcd")
+
+
+def test_what_an_image_says_does_not_command_the_terminal() -> None:
+    command = 'a\x1b[31m\n"\\'
+    assert quoted(command) == r'"a\x1b[31m\n\"\\"'
+    assert table([["T", "U"], [command, "\x9b2J\u202e"]])[1] == r'a\x1b[31m\n"\   \x9b2J\u202e'
+    assert visible("schön ✓") == "schön ✓"
 
 
 def _port(private: int, public: int = 0, address: str = "", kind: str = "tcp") -> dict[str, object]:
