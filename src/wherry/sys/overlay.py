@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 
 from wherry.sys import mount as m
+
+_RELEASE = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+_ONE_BY_ONE = (6, 5)
 
 
 def mount_overlay(
@@ -19,6 +23,8 @@ def mount_overlay(
     (``lowerdir+``), so neither their number nor the length of their names meets the limit of a
     page; older kernels raise OSError EINVAL, and :func:`mount_overlay_at` serves there.
     """
+    if _RELEASE < _ONE_BY_ONE:  # asking would put a line into the kernel's log at each mount
+        raise OSError(errno.EINVAL, "this kernel does not take layers one by one")
     context = m.fsopen("overlay")
     try:
         for directory in lower:
