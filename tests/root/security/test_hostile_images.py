@@ -86,13 +86,12 @@ def test_users_are_looked_up_in_a_file_of_the_image_or_nowhere(
     engine: TestEngine, image: Image, passwd: tarfile.TarInfo
 ) -> None:
     """``daemon`` is a user of the host."""
-    container = ""
+    container = image.create(passwd, host=HostConfig(network_mode="none"), user="daemon")
     try:
         with pytest.raises(InvalidArgument, match=r"not a regular file|unable to find user daemon"):
-            container = image.create(passwd, host=HostConfig(network_mode="none"), user="daemon")
+            engine.engine.containers.start(container)
     finally:
-        if container:
-            engine.engine.containers.remove(container, force=True)
+        engine.engine.containers.remove(container, force=True)
 
 
 @pytest.mark.parametrize(
