@@ -69,6 +69,11 @@ VolumeCreate POST /volumes/create: Make a volume
 VolumeInspect GET /volumes/{name}: Tell about a volume
 VolumeUpdate PUT /volumes/{name}: Change a cluster's volume (there is no cluster)
 VolumeDelete DELETE /volumes/{name}: Remove a volume
+WherryVolumeExport GET /volumes/{name}/export: Write a volume's content as a tar
+WherryVolumeImport POST /volumes/{name}/import: Unpack a tar in an empty or new volume
+WherryVolumeClone POST /volumes/{name}/clone: Make a volume with the same content
+WherryVolumeSnapshot POST /volumes/{name}/snapshots: Make a volume that shows another as it is now
+WherryVolumeSnapshotList GET /volumes/{name}/snapshots: List the snapshots of a volume
 VolumePrune POST /volumes/prune: Remove volumes that nobody uses
 NetworkList GET /networks: List networks
 NetworkInspect GET /networks/{id}: Tell about a network
@@ -125,6 +130,7 @@ WherryBootstrap POST /wherry/bootstrap: Make a base image of a distribution's pa
 WherryBootstrapList GET /wherry/bootstrap: List what can be bootstrapped
 WherryMetrics GET /metrics: Figures for Prometheus
 WherryOpenApi GET /openapi.json: This description
+WherryOpenApiYaml GET /openapi.yaml: This description, for those who ask for YAML
 """
 
 

@@ -50,11 +50,15 @@ NETWORK: Table = {
     "rm": ("network", "Remove one or more networks"),
 }
 VOLUME: Table = {
+    "clone": ("volume_backups", "Make a volume with the content of another"),
     "create": ("volume", "Create a volume"),
+    "export": ("volume_backups", "Write the content of a volume to a tar archive"),
+    "import": ("volume_backups", "Fill an empty or new volume from a tar archive"),
     "inspect": ("inspect_groups", "Display detailed information on volumes"),
     "ls": ("volume", "List volumes"),
     "prune": ("prune", "Remove unused local volumes"),
     "rm": ("volume", "Remove one or more volumes"),
+    "snapshot": ("volume_backups", "Keep what is in a volume now as another volume"),
 }
 SYSTEM: Table = {
     "df": ("disk", "Show disk usage"),

@@ -43,6 +43,7 @@ from wherry.engine.settings import EngineSettings
 from wherry.engine.system import System
 from wherry.engine.table import ContainerTable
 from wherry.engine.trees import ContainerTrees
+from wherry.engine.volume_backups import VolumeBackups
 from wherry.engine.workers import Workers
 from wherry.fs.spread import spread_directories
 from wherry.network.bridge import BridgeNetworks
@@ -121,7 +122,11 @@ def _open_host(settings: EngineSettings, undo: ExitStack) -> _Host:
     networks = BridgeNetworks(
         db,
         settings.instance,
-        NetworkDefaults(mtu=settings.mtu, bridge_address=settings.bip),
+        NetworkDefaults(
+            mtu=settings.mtu,
+            bridge_address=settings.bip,
+            accept_forward=settings.accept_forward,
+        ),
     )
     undo.callback(networks.close)
     resolver = ResolverClient(settings.exec_root)
@@ -170,8 +175,19 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     reconcile(settings, table, host.runtime, lifecycle, launcher, host.networks, host.snapshots)
     commits = ImageMaker(settings, table, lifecycle, host.images, events)
     attachments = Attachments(table, host.networks, side.networking, side.names, side.files, events)
+    backups = VolumeBackups(host.volumes, table, lifecycle, events)
     return _services(
-        settings, host, table, launcher, containers, attachments, execs, commits, events, undo
+        settings,
+        host,
+        table,
+        launcher,
+        containers,
+        attachments,
+        execs,
+        commits,
+        backups,
+        events,
+        undo,
     )
 
 
@@ -248,6 +264,7 @@ def _services(
     attachments: Attachments,
     execs: Execs,
     commits: ImageMaker,
+    backups: VolumeBackups,
     events: Events,
     undo: ExitStack,
 ) -> Engine:
@@ -279,6 +296,7 @@ def _services(
         networks=host.networks,
         attachments=attachments,
         volumes=host.volumes,
+        volume_backups=backups,
         events=events,
         system=System(settings, host.db, table, host.images, host.cgroups, events),
         builds=Builds(settings, builder, host.images, events),

@@ -28,6 +28,7 @@ from wherry.engine.records import (
     RemovedImage,
     WaitResult,
 )
+from wherry.engine.volume_api import VolumeBackupApi
 from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 from wherry.model.digest import Digest
 from wherry.model.image import History
@@ -471,6 +472,9 @@ class EngineApi(Protocol):
 
     @property
     def volumes(self) -> Volumes: ...
+
+    @property
+    def volume_backups(self) -> VolumeBackupApi: ...
 
     @property
     def events(self) -> EventApi: ...

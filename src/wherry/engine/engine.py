@@ -14,6 +14,7 @@ from wherry.engine.execs import Execs
 from wherry.engine.files import ContainerFiles
 from wherry.engine.image_service import ImageService
 from wherry.engine.system import System
+from wherry.engine.volume_backups import VolumeBackups
 from wherry.network.api import Networks
 from wherry.store.api import Images
 from wherry.volume.api import Volumes
@@ -32,6 +33,7 @@ class Engine:
     networks: Networks
     attachments: Attachments
     volumes: Volumes
+    volume_backups: VolumeBackups
     events: Events
     system: System
     builds: Builds

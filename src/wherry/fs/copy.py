@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from contextlib import suppress
 
 from wherry.fs import attributes
+from wherry.fs.holes import data_pieces, has_holes
 from wherry.fs.walk import OPEN_DIRECTORY, Node, open_below, walk
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 30
+_CHUNK = 1 << 20
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
 _NO_OFFLOAD = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
 
 def copy_tree(source: int, target: int) -> None:
     """Copy what is in the directory ``source`` into ``target``, and ``source``'s own attributes.
 
-    Owners, modes, xattrs, times, hard links, devices and fifos are kept; sockets are left out. On
-    file systems that can, file contents are shared instead of copied (copy_file_range(2)). Nothing
-    may exist in ``target`` under a name that is copied (FileExistsError).
+    Owners, modes, xattrs, times, hard links, holes, devices and fifos are kept; sockets are left
+    out. On file systems that can, file contents are shared instead of copied. Nothing may exist in
+    ``target`` under a name that is copied (FileExistsError).
     """
     copier = _Copier(target)
     for node in walk(source):
@@ -39,7 +43,16 @@ def copy_attributes(source: int, target: int) -> None:
 
 
 def copy_content(source: int, target: int) -> None:
-    """All bytes of one open file to another, in the kernel where it can."""
+    """All bytes of one open file to an empty one: shared (ioctl_ficlone(2)) where the file system
+    can, else copied in the kernel where that can. Holes stay holes."""
+    if _share(source, target):
+        return
+    status = os.fstat(source)
+    if has_holes(status):
+        os.ftruncate(target, status.st_size)
+        for offset, length in data_pieces(source, status.st_size):
+            _copy_piece(source, target, offset, length)
+        return
     try:
         while os.copy_file_range(source, target, _PIECE):
             pass
@@ -48,6 +61,31 @@ def copy_content(source: int, target: int) -> None:
             raise
         while os.sendfile(target, source, None, _PIECE):
             pass
+
+
+def _share(source: int, target: int) -> bool:
+    """Whether the target has the source's blocks now."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:  # not this file system, or two of them; what is really wrong, a copy meets
+        return False
+    return True
+
+
+def _copy_piece(source: int, target: int, offset: int, length: int) -> None:
+    """One range to the same place; less, if the file has become shorter."""
+    end = offset + length
+    while offset < end:
+        try:
+            done = os.copy_file_range(source, target, min(end - offset, _PIECE), offset, offset)
+        except OSError as error:
+            if error.errno not in _NO_OFFLOAD:
+                raise
+            data = os.pread(source, min(end - offset, _CHUNK), offset)
+            done = os.pwrite(target, data, offset) if data else 0
+        if not done:
+            return
+        offset += done
 
 
 class _Copier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -99,6 +99,14 @@ class Volumes(Protocol):
         ``source_root_fd`` is the root of the image's tree; ``path`` is resolved in it. False if
         there was nothing to do: the volume has content or keeps none (a tmpfs), or ``path`` is no
         directory.
+        """
+        ...
+
+    def fill(self, name: str, write: Callable[[int], None]) -> None:
+        """Give a volume that is empty its content, all of it or nothing: ``write`` puts it into a
+        directory, whose own attributes become the volume's, too.
+
+        NotFound; Conflict if there is content. What ``write`` raises is passed on.
         """
         ...
 

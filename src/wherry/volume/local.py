@@ -8,7 +8,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -69,6 +70,7 @@ class LocalVolumes:
         self._directory = os.path.abspath(directory)
         self._db = db
         self._lock = threading.Lock()
+        self._filling: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._mounted = MountedVolumes()
         os.makedirs(self._directory, 0o710, exist_ok=True)
         os.chmod(self._directory, 0o710)  # no other user reaches a setuid program in a volume
@@ -203,25 +205,31 @@ class LocalVolumes:
             except (FileNotFoundError, NotADirectoryError):
                 return False
             try:
-                with self._lock, self.content(name) as target:
-                    return self._populate(name, options, source, target)
+                self.fill(name, lambda target: copy_tree(source, target))
+            except Conflict:  # it has content
+                return False
             finally:
                 os.close(source)
-
-    def _populate(self, name: str, options: LocalOptions, source: int, target: int) -> bool:
-        if options.kind == "plain":  # beside it, where no container can be in the way
-            place = os.open(f"{self._directory}/{name}", _OPEN_DIRECTORY)
-        else:  # the one place that is certainly on the volume's own file system
-            place = os.dup(target)
-        try:
-            remove_tree(_NEW, dir_fd=place)
-            if set(os.listdir(target)) - {_LOST}:
-                return False
-            with _sentences(f"cannot copy the image's content into the volume {name}"):
-                _copy_by_way_of(place, source, target)
-        finally:
-            os.close(place)
         return True
+
+    def fill(self, name: str, write: Callable[[int], None]) -> None:
+        """See :class:`wherry.volume.api.Volumes`."""
+        plain = not self.get(name).options
+        with self._lock:
+            lock = self._filling[name]
+        with lock, self.content(name) as target:
+            # Beside it no container can be in the way; but only inside it is certainly its own
+            # file system.
+            beside = f"{self._directory}/{name}"
+            place = os.open(beside, _OPEN_DIRECTORY) if plain else os.dup(target)
+            try:
+                remove_tree(_NEW, dir_fd=place)
+                if set(os.listdir(target)) - {_LOST}:
+                    raise Conflict(f"the volume {name} is not empty")
+                with _sentences(f"cannot copy content into the volume {name}"):
+                    _write_by_way_of(place, target, write)
+            finally:
+                os.close(place)
 
     def use(self, name: str, container_id: str) -> None:
         """See :class:`wherry.volume.api.Volumes`."""
@@ -295,16 +303,19 @@ def _bind_source(name: str, options: LocalOptions) -> VolumeSource:
     )
 
 
-def _copy_by_way_of(place: int, source: int, target: int) -> None:
-    """Copy to another directory first, so that a crash or a full disk leaves the target empty."""
-    os.mkdir(_NEW, 0o700, dir_fd=place)
+def _write_by_way_of(place: int, target: int, write: Callable[[int], None]) -> None:
+    """Write to another directory first, so that a crash or a full disk leaves the target empty."""
+    os.mkdir(_NEW, 0o755, dir_fd=place)
     new = os.open(_NEW, _OPEN_DIRECTORY, dir_fd=place)
     try:
-        copy_tree(source, new)
+        os.fchmod(new, 0o755)
+        write(new)
         reach("volume.copied")
+        copied = os.stat(new)
         for child in os.listdir(new):
             os.rename(child, child, src_dir_fd=new, dst_dir_fd=target)
-        copy_attributes(source, target)
+        copy_attributes(new, target)
+        os.utime(target, ns=(copied.st_atime_ns, copied.st_mtime_ns))
     finally:
         empty_directory(new)
         os.close(new)

@@ -47,6 +47,9 @@ class GuardedVolumes(Part):
     def path(self, name: str) -> str:
         return self._engine.volumes.path(self._view.volume(name).name)
 
+    def usage(self, name: str) -> int:
+        return self._engine.volumes.usage(self._view.volume(name).name)
+
     def users(self, name: str) -> tuple[str, ...]:
         return self._engine.volumes.users(self._view.volume(name).name)
 

@@ -14,6 +14,7 @@ from wherry.api.params import filters, flag, json_body, shaped
 from wherry.api.times import rfc3339
 from wherry.engine.api import EngineApi
 from wherry.engine.filters import as_bool, as_time, check_names, labels_match
+from wherry.engine.volume_api import SNAPSHOT_OF
 from wherry.errors import Conflict, NotFound
 from wherry.volume.api import Volume, Volumes
 
@@ -128,6 +129,8 @@ def _prune(
 
 
 def _prunable(volume: Volume, wanted: Mapping[str, Sequence[str]], before: list[int]) -> bool:
+    if SNAPSHOT_OF in volume.labels and not wanted.get("label"):
+        return False  # a backup goes when it is meant
     kept = "label!" in wanted and labels_match(wanted["label!"], volume.labels)
     named = labels_match(wanted.get("label", ()), volume.labels)
     return named and not kept and all(volume.created_ns < moment for moment in before)
@@ -135,7 +138,7 @@ def _prunable(volume: Volume, wanted: Mapping[str, Sequence[str]], before: list[
 
 ROUTES = (
     Route("GET", "/volumes", list_),
-    Route("POST", "/volumes/create", create),
+    Route("POST", "/volumes/create", create, _Create),
     Route("POST", "/volumes/prune", prune),
     Route("GET", "/volumes/*", inspect),
     Route("DELETE", "/volumes/*", remove),

@@ -11,10 +11,13 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 
+import msgspec
+
 from wherry.errors import NotSupported
 from wherry.fs import attributes
+from wherry.fs.holes import data_pieces, has_holes
 from wherry.fs.tar import writer
-from wherry.fs.tar.entry import NO_XATTRS, Entry, Kind
+from wherry.fs.tar.entry import DEFAULT_LIMITS, NO_XATTRS, Entry, Kind
 from wherry.fs.tar.layer import WHITEOUT
 from wherry.fs.tar.parents import OPAQUE, is_whiteout
 from wherry.fs.walk import Node, open_below, walk
@@ -45,12 +48,15 @@ class Packer:
         prefix: str = "",
         max_mtime: int | None = None,
         owner: tuple[int, int] | None = None,
+        holes: bool = False,
     ) -> None:
         """``prefix`` goes in front of every name. ``max_mtime``: later times become this one, in
-        seconds since the epoch. ``owner`` replaces all owners."""
+        seconds since the epoch. ``owner`` replaces all owners. ``holes``: sparse files are stored
+        as such, in GNU's form, instead of with zeros."""
         self._prefix = prefix
         self._max_ns = None if max_mtime is None else max_mtime * _NANO
         self._owner = owner
+        self._holes = holes
         self._links: dict[tuple[int, int], str] = {}
 
     def node(self, node: Node) -> Iterator[bytes]:
@@ -99,11 +105,26 @@ class Packer:
         try:
             if status.st_nlink > 1:
                 self._links[inode] = self._prefix + node.path
-            yield writer.header(self.entry(node, Kind.FILE, attributes.carried_xattrs(fd)))
+            entry = self.entry(node, Kind.FILE, attributes.carried_xattrs(fd))
+            if self._holes and has_holes(status):
+                yield from _sparse_file(fd, entry)
+                return
+            yield writer.header(entry)
             yield from _content(fd, status.st_size)
         finally:
             os.close(fd)
         yield writer.padding(status.st_size)
+
+
+def _sparse_file(fd: int, entry: Entry) -> Iterator[bytes]:
+    pieces = data_pieces(fd, entry.size, DEFAULT_LIMITS.pieces - 1)
+    # GNU tar takes the end of the last piece for that of the file.
+    entry = msgspec.structs.replace(entry, sparse=(*pieces, (entry.size, 0)))
+    yield writer.header(entry)
+    for offset, length in pieces:
+        os.lseek(fd, offset, os.SEEK_SET)
+        yield from _content(fd, length)
+    yield writer.padding(writer.stored_size(entry))
 
 
 def unless_changed(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -137,13 +158,15 @@ def pack_tree(
     skip: Callable[[Node], bool] | None = None,
     owner: tuple[int, int] | None = None,
     max_mtime: int | None = None,
+    holes: bool = False,
 ) -> Iterator[bytes]:
     """A tar stream of what is below the directory ``start`` of ``root``, reached without links.
 
     Names in the archive are ``prefix`` (with its own slash) and the name relative to ``root``.
-    ``include_start`` adds ``start`` itself. ``skip`` leaves out a name and all below it.
+    ``include_start`` adds ``start`` itself. ``skip`` leaves out a name and all below it; the rest
+    is as for :class:`Packer`.
     """
-    packer = Packer(prefix=prefix, max_mtime=max_mtime, owner=owner)
+    packer = Packer(prefix=prefix, max_mtime=max_mtime, owner=owner, holes=holes)
     if include_start:
         yield from _start(packer, root, start)
     for node in walk(root, start, skip=skip):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import struct
 
+import msgspec
+
 from wherry.fs.tar import pax
 from wherry.fs.tar.entry import BLOCK, Entry, Kind
 
@@ -24,10 +26,44 @@ _FLAGS = {kind: b"%d" % kind.value for kind in Kind}
 
 
 def header(entry: Entry) -> bytes:
-    """The header blocks of an entry. Its content, if it is a file, and :func:`padding` follow."""
+    """The header blocks of an entry. Its content, if it is a file, and :func:`padding` follow: for
+    one that is sparse, its pieces without what is between them."""
+    if entry.sparse is not None:
+        return _sparse(entry, entry.sparse)
+    return _header(entry, [])
+
+
+def stored_size(entry: Entry) -> int:
+    """Bytes of content that follow the header blocks."""
+    return entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
+
+
+def _sparse(entry: Entry, pieces: tuple[tuple[int, int], ...]) -> bytes:
+    """Form 1.0 of sparse files in pax (GNU tar manual, "Storing Sparse Files"): the map comes in
+    front of the content."""
+    numbers = (len(pieces), *(number for piece in pieces for number in piece))
+    listed = b"".join(b"%d\n" % number for number in numbers)
+    listed += padding(len(listed))
+    head, _, name = entry.name.rpartition("/")
+    stored = msgspec.structs.replace(
+        entry,
+        name=f"{head or '.'}/GNUSparseFile.0/{name}",  # what readers see that know no such form
+        size=len(listed) + stored_size(entry),
+        sparse=None,
+    )
+    records = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", os.fsencode(entry.name)),
+        ("GNU.sparse.realsize", b"%d" % entry.size),
+    ]
+    return _header(stored, records) + listed
+
+
+def _header(entry: Entry, records: list[tuple[str, bytes]]) -> bytes:
     name = os.fsencode(entry.name)
     target = os.fsencode(entry.target)
-    extended = _extended(entry, name, target)
+    extended = records + _extended(entry, name, target)
     block = _block(
         name, _FLAGS[entry.kind], entry.mode, entry.uid, entry.gid, _size(entry),
         entry.mtime_ns // _NANO, target, entry.device,
