@@ -236,7 +236,6 @@ def test_events_end_with_the_container(oci: Bundles, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        (("--systemd-cgroup", "list"), "--systemd-cgroup is not supported"),
         (("create", "--no-pivot", "x"), "--no-pivot is not supported"),
         (("checkpoint", "--image-path", "/tmp/x", "x"), "checkpoint is not supported"),
         (("restore", "x"), "restore is not supported"),
