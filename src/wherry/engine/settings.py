@@ -23,6 +23,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     dns_options: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     bip: str = ""
+    accept_forward: bool = False
+    """Whether containers' packets pass a FORWARD chain of iptables that drops, as Docker's do."""
     mtu: int = 0
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()

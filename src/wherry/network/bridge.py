@@ -32,6 +32,7 @@ from wherry.network.links import Links, occupied
 from wherry.network.naming import HostNames
 from wherry.network.publishing import Publisher
 from wherry.network.records import Records
+from wherry.network.rules_watch import RulesWatch
 from wherry.network.sandbox import NetnsSandbox, SandboxPool, open_sandbox
 from wherry.network.slices import Slices
 from wherry.network.subnets import Prefix
@@ -60,11 +61,13 @@ class BridgeNetworks:
         self._slices = Slices(self._route)
         self._catalog = Catalog(self._records, self._names, defaults, self._occupied)
         self._firewall = Firewall(self._names.table, self._firewall_state)
-        self._foreign = ForeignRules(self._names.table)
+        self._foreign = ForeignRules(self._names.table, defaults.accept_forward)
+        self._watch: RulesWatch | None = None
         self._endpoints = Endpoints(self._records, self._links, self._slices, self._names)
         self._publisher = Publisher(self._records, self._firewall)
         self._changing = threading.RLock()
         self._closed = False
+        self._told_dropped = False
         self._start()
         self._pool = SandboxPool(on_refill=self._accept_elsewhere)
 
@@ -75,6 +78,18 @@ class BridgeNetworks:
             self._links.ensure_bridge(network)
         for network in self._catalog.sliced():
             self._slices.ensure_parent(network)
+        self._firewall.install()
+        self._watch = RulesWatch(self._names.table, self._firewall.port, self._restore_rules)
+        self._accept_elsewhere()
+
+    @property
+    def rules_port(self) -> int:
+        """By which the kernel tells this engine's changes to nf_tables from those of others."""
+        return self._firewall.port
+
+    def _restore_rules(self) -> None:
+        """Somebody has removed our rules, or changed them."""
+        log.warning("the packet filter's table %s was changed by others", self._names.table)
         self._firewall.install()
         self._accept_elsewhere()
 
@@ -107,9 +122,17 @@ class BridgeNetworks:
 
     def _sync_foreign(self, bridges: Sequence[str]) -> None:
         try:
-            self._foreign.sync(bridges)
+            dropped = self._foreign.sync(bridges)
         except OSError as error:
-            log.warning("cannot add to the rules of iptables: %s", error)
+            log.warning("cannot look at the rules of iptables: %s", error)
+            return
+        if dropped and not self._told_dropped:
+            log.warning(
+                "iptables' FORWARD chain drops what no rule accepts: containers reach nothing "
+                "outside, and nobody their ports, unless a rule accepts it or the engine is "
+                "started with --accept-forward"
+            )
+        self._told_dropped = dropped
 
     # Networks
 
@@ -273,11 +296,14 @@ class BridgeNetworks:
     def purge(self) -> None:
         """Remove everything of this engine from the kernel, end and :meth:`close`.
 
-        The networks stay in the database, and the next engine on it makes them again.
+        The networks stay in the database, and the next engine on it makes them again. Idempotent.
         """
+        if self._closed:
+            return
         with self._changing:
             self._endpoints.drain()
             self._keep_only(())
+            self._stop_watch()
             self._pool.close()
             self._sync_foreign(())
             for name in self._bridge_names() | set(self._links.bridges(self._names)):
@@ -287,10 +313,16 @@ class BridgeNetworks:
             self._firewall.purge()
         self.close()
 
+    def _stop_watch(self) -> None:
+        if self._watch:
+            self._watch.close()
+            self._watch = None
+
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
+        self._stop_watch()
         self._pool.close()
         self._endpoints.close()
         self._firewall.close()

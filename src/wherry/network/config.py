@@ -47,6 +47,9 @@ class NetworkDefaults:
     """Whether containers of the default bridge may talk to each other (``icc``)."""
     masquerade: bool = True
     """Whether the default bridge hides its addresses behind the host's (``ip-masq``)."""
+    accept_forward: bool = False
+    """Whether what containers send and get passes a policy of DROP in iptables' FORWARD chain, as
+    with Docker; else the host's administrator decides."""
 
 
 DEFAULTS = NetworkDefaults()

@@ -90,6 +90,11 @@ class Firewall:
                 "(load the kernel modules nf_tables, nft_nat, nft_masq and nft_fib_inet)"
             ) from error
 
+    @property
+    def port(self) -> int:
+        """By which the kernel tells our changes from those of others."""
+        return self._nft.port
+
     def add_bridge(self, policy: BridgePolicy) -> None:
         self._change(self._add(_bridge_elements(policy)))
 

@@ -1,4 +1,4 @@
-"""Letting our packets pass the rules of others.
+"""Letting our packets pass the rules of others, if the engine is told to.
 
 A packet must be accepted by every table; another one's drop is final, whatever ours says and
 whatever its priority. dockerd sets the policy of iptables' FORWARD chain to DROP. Where that
@@ -22,23 +22,28 @@ _FAMILIES = (nft.IPV4, nft.IPV6)
 class ForeignRules:
     """Our rules in iptables' FORWARD chains. Methods raise NetlinkError."""
 
-    def __init__(self, owner: str) -> None:
-        """``owner`` marks our rules: a comment that begins with it."""
+    def __init__(self, owner: str, accept: bool) -> None:
+        """``owner`` marks our rules: a comment that begins with it. Without ``accept`` there are
+        none, and those of an engine that was set otherwise go."""
         self._owner = owner
+        self._accept = accept
         self._nft = nft.NftConnection()
         self._lock = threading.Lock()
 
-    def sync(self, bridges: Iterable[str]) -> None:
-        """Where the policy is DROP, accept what goes through these bridges; nothing elsewhere."""
+    def sync(self, bridges: Iterable[str]) -> bool:
+        """Where the policy is DROP, accept what goes through these bridges; nothing elsewhere.
+        Whether packets are dropped, since they are not to be accepted."""
         wanted = list(bridges)
         with self._lock:
-            self._sync(wanted)
+            return self._sync(wanted)
 
-    def _sync(self, wanted: list[str]) -> None:
-        for family in _FAMILIES:
-            policy = self._nft.chain_policy(family, _TABLE, _CHAIN)
+    def _sync(self, wanted: list[str]) -> bool:
+        policies = {one: self._nft.chain_policy(one, _TABLE, _CHAIN) for one in _FAMILIES}
+        for family, policy in policies.items():
             if policy is not None:
-                self._sync_chain(family, wanted if policy == nft.DROP else [])
+                drops = policy == nft.DROP and self._accept
+                self._sync_chain(family, wanted if drops else [])
+        return policies[nft.IPV4] == nft.DROP and not self._accept
 
     def _sync_chain(self, family: int, bridges: list[str]) -> None:
         present = {

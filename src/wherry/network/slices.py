@@ -108,9 +108,9 @@ class Slices:
         self._create(network, sandbox, endpoint, parent)
         sandbox.note(endpoint.interface)
         configure(sandbox, endpoint)
-        if parent.running:
+        if parent.usable:
             name = endpoint.interface
-            wait_until_running(lambda: sandbox.route.are_running(name), name)
+            wait_until_running(lambda: sandbox.route.link(name).usable, name)
 
     def _create(
         self, network: Network, sandbox: NetnsSandbox, endpoint: Endpoint, parent: Link

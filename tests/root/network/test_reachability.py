@@ -293,30 +293,5 @@ def test_two_networks_of_one_container(engine: Any, servers: Any) -> None:
     assert container.call(peer.endpoint.ipv4, 80) == f"::ffff:{endpoint.ipv4}"
 
 
-def test_packets_pass_iptables_whose_policy_is_drop(
-    need: Any, outside: Any, host: Any, engine: Any, servers: Any
-) -> None:
-    """As dockerd sets it, at any time."""
-    need("nft")
-    container = engine.container()
-    servers.start(outside, 80)
-    policy = "{ type filter hook forward priority 0 ; policy drop ; }"
-    _run("nft add table ip filter")
-    _run(f"nft add chain ip filter FORWARD {policy}")
-    assert container.is_kept_from(outside.address, 80)
-    engine.network("trigger")
-    assert container.reaches(outside.address, 80)
-    assert engine.container("trigger").reaches(outside.address, 80)
-    assert _output("nft list chain ip filter FORWARD").count("accept") == 4
-    for endpoint in engine.networks.endpoints("trigger"):
-        engine.networks.disconnect(endpoint)
-    engine.networks.remove("trigger")
-    assert _output("nft list chain ip filter FORWARD").count("accept") == 2
-
-
-def _run(command: str) -> None:
-    subprocess.run(command.split(), check=True)
-
-
 def _output(command: str) -> str:
     return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout

@@ -73,6 +73,11 @@ class Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
         self._socket.bind((0, 0))
 
+    @property
+    def port(self) -> int:
+        """The number by which the kernel knows this socket."""
+        return int(self._socket.getsockname()[0])
+
     def call(self, *messages: Message) -> list[bytes]:
         """Send messages together; the payloads of what the kernel answers but acknowledgements.
 

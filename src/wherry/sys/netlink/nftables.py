@@ -366,6 +366,11 @@ class NftConnection:
     def close(self) -> None:
         self._connection.close()
 
+    @property
+    def port(self) -> int:
+        """See :attr:`Connection.port`."""
+        return self._connection.port
+
     def transact(self, messages: Sequence[Message]) -> None:
         """Apply all changes in one step, or none."""
         begin = Message(_BATCH_BEGIN, _header(socket.AF_UNSPEC, _SUBSYSTEM))

@@ -31,6 +31,7 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IFF_UP = 0x1
+_IFF_RUNNING = 0x40
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
@@ -68,6 +69,8 @@ class Link:
     kind: str  # "bridge", "veth", ...; empty for hardware
     running: bool
     """Whether it is operational (RFC 2863): what is sent through it is not dropped."""
+    usable: bool
+    """Whether it is running, or does not tell (IFF_RUNNING)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +380,7 @@ def _parse_link(payload: bytes) -> Link:
         master=_number(found, _IFLA_MASTER),
         kind=string_of(info.get(_IFLA_INFO_KIND, b"")),
         running=found.get(_IFLA_OPERSTATE) == _IF_OPER_UP,
+        usable=bool(flags & _IFF_RUNNING),
     )
 
 

@@ -54,16 +54,19 @@ class Received:
     flags: int
     sequence: int
     payload: bytes
+    port: int = 0
+    """The socket that asked for it, also of what the kernel tells everybody."""
 
 
 def split_messages(datagram: bytes) -> Iterator[Received]:
     """The messages of one datagram; ValueError if their lengths make no sense."""
     offset = 0
     while offset + HEADER_SIZE <= len(datagram):
-        size, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, offset)
+        size, kind, flags, sequence, port = _HEADER.unpack_from(datagram, offset)
         if size < HEADER_SIZE or offset + size > len(datagram):
             raise ValueError(f"netlink message of {size} bytes at {offset} of {len(datagram)}")
-        yield Received(kind, flags, sequence, datagram[offset + HEADER_SIZE : offset + size])
+        payload = datagram[offset + HEADER_SIZE : offset + size]
+        yield Received(kind, flags, sequence, payload, port)
         offset += (size + 3) & ~3
 
 
