@@ -7,12 +7,15 @@ from typing import TypeVar
 
 import msgspec
 
-from wherry.errors import InvalidArgument
+from wherry.errors import InternalError, InvalidArgument
+from wherry.model.runtime_spec import Spec
 
 T = TypeVar("T")
 
 MAX_BYTES = 16 * 1024 * 1024
 _ZERO = b"\\u0000"
+
+spec_decoder = msgspec.json.Decoder(Spec)
 
 
 def read_bounded(path: str) -> bytes:
@@ -49,3 +52,14 @@ def _has_zero(data: bytes) -> bool:
             return True
         start = data.find(_ZERO, start + 1)
     return False
+
+
+def read_spec(bundle: str) -> Spec:
+    """A bundle's ``config.json``; InternalError if it cannot be read, InvalidArgument if it is
+    malformed."""
+    path = os.path.join(bundle, "config.json")
+    try:
+        data = read_bounded(path)
+    except OSError as error:
+        raise InternalError(f"cannot read {path}: {error.strerror}") from None
+    return decode(spec_decoder, data, f"{path} is not a runtime configuration")

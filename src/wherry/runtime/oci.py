@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 import time
@@ -31,12 +30,12 @@ from wherry.model.runtime_spec import (
     State,
 )
 from wherry.runtime import state
+from wherry.runtime.documents import read_spec
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
 from wherry.runtime.plan import Plan, plan_container, plan_exec
 from wherry.runtime.plan_process import warnings
 from wherry.runtime.spawn import Child, Group, handshake, scopes, spawn
-from wherry.runtime.starter import read_spec
 
 FIFO = "exec.fifo"
 _ID = re.compile(r"[A-Za-z0-9_+\-.]{1,1024}")
@@ -165,7 +164,7 @@ class Container:
             )
             os.close(start_fd)
         except BaseException:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self._remove_directory()
             raise
         return child
 
@@ -175,6 +174,12 @@ class Container:
             os.mkdir(self.directory, 0o700)
         except FileExistsError:
             raise Conflict(f"a container with the id {self.id!r} exists already") from None
+
+    def _remove_directory(self) -> None:
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                os.unlink(entry.path)
+        os.rmdir(self.directory)
 
     def _record(self, child: Child, plan: Plan, boot: str) -> None:
         record = state.ProcessState(
@@ -213,7 +218,7 @@ class Container:
         try:
             run_hooks(hooks, self.state(), "poststart")
         except BaseException:
-            self.kill(signal.SIGKILL)
+            _kill_all(self._group(), signal.SIGKILL)
             raise
 
     def kill(self, signum: int, *, everything: bool = False) -> None:
@@ -290,7 +295,7 @@ class Container:
             group.kill()
             group.remove()
         spec = _spec_if_there(stopped.bundle)
-        shutil.rmtree(self.directory)
+        self._remove_directory()
         if spec is not None and spec.hooks is not None:
             run_hooks(spec.hooks.poststop, stopped, "poststop")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 from wherry.model.runtime_spec import (
@@ -23,7 +25,7 @@ from wherry.runtime.plan import NAMESPACE_FLAGS
 from wherry.sys import caps
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
-_NAMESPACES: tuple[NamespaceType, ...] = ("pid", "network", "ipc", "uts", "mount", "cgroup")
+_NAMESPACES: tuple[NamespaceType, ...] = ("pid", "network", "ipc", "uts", "mount")
 _MASKED = """
     /proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list
     /proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware /sys/devices/virtual/powercap
@@ -41,6 +43,9 @@ def _mount(destination: str, kind: str, *options: str) -> Mount:
 def default_spec() -> Spec:
     """A shell in a read-only root, confined."""
     safe = ("nosuid", "noexec", "nodev")
+    # As runc has it: the names of version 1 are left to those who know them.
+    unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    namespaces = (*_NAMESPACES, "cgroup") if unified else _NAMESPACES
     return Spec(
         oci_version=OCI_VERSION,
         root=Root(path="rootfs", readonly=True),
@@ -75,7 +80,7 @@ def default_spec() -> Spec:
             _mount("/sys/fs/cgroup", "cgroup", *safe, "relatime", "ro"),
         ),
         linux=Linux(
-            namespaces=tuple(LinuxNamespace(type=kind) for kind in _NAMESPACES),
+            namespaces=tuple(LinuxNamespace(type=kind) for kind in namespaces),
             resources=LinuxResources(devices=(LinuxDeviceCgroup(allow=False, access="rwm"),)),
             masked_paths=tuple(_MASKED.split()),
             readonly_paths=tuple(_READONLY.split()),

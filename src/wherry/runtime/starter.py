@@ -17,7 +17,7 @@ from wherry.errors import Conflict, InternalError, InvalidArgument
 from wherry.model.runtime_spec import Process, Spec
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExternalRuntime, LogSettings, StartRequest
-from wherry.runtime.documents import decode, read_bounded
+from wherry.runtime.documents import decode, read_spec
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import Host
 from wherry.runtime.logs.writer import open_writer
@@ -412,17 +412,6 @@ def open_container(request: ExecRequest, host: Host) -> tuple[state.ProcessState
         os.close(pidfd)
         raise ended
     return record, pidfd
-
-
-def read_spec(bundle: str) -> Spec:
-    """A bundle's ``config.json``; InternalError if it cannot be read, InvalidArgument if it is
-    malformed."""
-    path = os.path.join(bundle, "config.json")
-    try:
-        data = read_bounded(path)
-    except OSError as error:
-        raise InternalError(f"cannot read {path}: {error.strerror}") from None
-    return decode(_spec_decoder, data, f"{path} is not a runtime configuration")
 
 
 def _decode_process(request: ExecRequest) -> Process:
