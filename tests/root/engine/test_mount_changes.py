@@ -12,10 +12,8 @@ from wherry.engine.records import ExecOptions
 from wherry.errors import Conflict, InvalidArgument, NotFound
 from wherry.model.container import (
     ContainerChanges,
-    ContainerConfig,
     HostConfig,
     MountRequest,
-    NetworkingConfig,
     VolumeOptions,
 )
 from wherry.network.api import NetworkRequest
