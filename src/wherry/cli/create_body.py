@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from wherry.cli.block_devices import device_limits
 from wherry.cli.mounts import parse_mount, parse_tmpfs, parse_volumes
 from wherry.cli.options import Arguments, UsageError
 from wherry.cli.ports import parse_ports
@@ -46,6 +47,7 @@ def create_body(arguments: Arguments, environ: Mapping[str, str]) -> Body:
         "Volumes": anonymous,
     }
     host = _host(arguments) | _limits(arguments) | _isolation(arguments)
+    host |= device_limits(arguments)
     host |= {"Binds": binds, "PortBindings": bindings, "Annotations": _annotations(arguments)}
     mode, endpoints = _networks(arguments)
     host["NetworkMode"] = mode
@@ -227,6 +229,7 @@ def _isolation(arguments: Arguments) -> Body:
         "UsernsMode": arguments.text("userns"),
         "CgroupnsMode": arguments.text("cgroupns"),
         "Runtime": arguments.text("runtime"),
+        "Isolation": arguments.text("isolation"),
         "DeviceCgroupRules": arguments.many("device-cgroup-rule"),
         "Devices": [_device(text) for text in arguments.many("device")],
     }

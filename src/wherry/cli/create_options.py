@@ -56,6 +56,7 @@ STORAGE = (
     Option("--read-only", "Mount the container's root filesystem as read only", "flag"),
     Option("--shm-size", "Size of /dev/shm", metavar="bytes"),
     Option("--device", "Add a host device to the container", "list"),
+    Option("--gpus", "GPU devices to add to the container ('all' to pass all GPUs)", "list"),
     Option("--device-cgroup-rule", "Add a rule to the cgroup allowed devices list", "list"),
 )
 LIMITS = (
@@ -73,6 +74,12 @@ LIMITS = (
     Option("--cpuset-mems", "MEMs in which to allow execution (0-3, 0,1)"),
     Option("--pids-limit", "Tune container pids limit (set -1 for unlimited)", "number"),
     Option("--blkio-weight", "Block IO weight, between 10 and 1000, or 0 to disable", "number"),
+    Option("--blkio-weight-device", "Block IO weight (relative device weight)", "list"),
+    Option("--device-read-bps", "Limit read rate (bytes per second) from a device", "list"),
+    Option("--device-read-iops", "Limit read rate (IO per second) from a device", "list"),
+    Option("--device-write-bps", "Limit write rate (bytes per second) to a device", "list"),
+    Option("--device-write-iops", "Limit write rate (IO per second) to a device", "list"),
+    Option("--kernel-memory", "Kernel memory limit (no kernel has it any more)", hidden=True),
     Option("--ulimit", "Ulimit options", "list"),
     Option("--oom-kill-disable", "Disable OOM Killer", "flag"),
     Option("--oom-score-adj", "Tune host's OOM preferences (-1000 to 1000)", "number"),
@@ -89,6 +96,8 @@ SECURITY = (
     Option("--uts", "UTS namespace to use"),
     Option("--userns", "User namespace to use"),
     Option("--cgroupns", "Cgroup namespace to use (host|private)"),
+    Option("--isolation", "Container isolation technology"),
+    Option("--disable-content-trust", "Skip image verification", "flag", hidden=True),
     Option("--runtime", "Runtime to use for this container"),
     Option("--host-ca", "Show the host's certificate authorities to the container", "flag"),
 )

@@ -20,6 +20,7 @@ from wherry.errors import InternalError, InvalidArgument
 from wherry.runtime import keeper, starter
 from wherry.runtime.host import find_host
 from wherry.runtime.messages import Taken, ToLauncher, from_starter, receive, send, to_launcher
+from wherry.runtime.rehearsal import rehearse
 from wherry.runtime.title import Title, set_own_name
 from wherry.sys.faults import listen_to
 from wherry.sys.files import close_range
@@ -27,6 +28,7 @@ from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
 SPARES = 3
 MAX_LOST = 20
+_ADAPTED = 3  # times that the interpreter must see code to adapt it
 
 
 def main() -> None:
@@ -67,7 +69,8 @@ class Launcher:
         set_own_name(b"wherry-launcher")
         self._epoll.register(self._engine, 0)  # only its end is of interest here
         self._epoll.register(self._news, select.EPOLLIN)
-        starter.warm_up(self._host)
+        for _ in range(_ADAPTED):
+            rehearse(self._host)
         gc.collect()
         gc.disable()
         gc.freeze()  # a collection in a monitor would touch, and so copy, every page
@@ -144,6 +147,7 @@ class Launcher:
             set_own_name(b"wherry-starter")
             self._title.set("wherry-starter")
             self._title.set("wherry-monitor (waiting)", monitor_pid)
+            rehearse(self._host)
             packet = self._next_request()
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from wherry.errors import Conflict, InternalError, InvalidArgument
-from wherry.model.runtime_spec import Process, Spec
+from wherry.model.runtime_spec import Hooks, Process, Spec
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExternalRuntime, LogSettings, StartRequest
 from wherry.runtime.documents import decode, read_spec
@@ -35,8 +35,8 @@ from wherry.runtime.plan import Plan, cgroup_path, plan_container, plan_exec
 from wherry.runtime.ways import Begun, C, OwnWay, Passed, Way
 from wherry.sys.faults import reach
 
-_spec_decoder = msgspec.json.Decoder(Spec)
-_process_decoder = msgspec.json.Decoder(Process)
+spec_decoder = msgspec.json.Decoder(Spec)
+process_decoder = msgspec.json.Decoder(Process)
 
 
 class Streams(msgspec.Struct, frozen=True):
@@ -56,7 +56,8 @@ def serve(
 ) -> None:
     """Do what a request asks and tell the monitor; the engine hears of a failure from here.
 
-    ``taken`` is called when there is time to tell the launcher.
+    ``taken`` is called when there is time to tell the launcher: to fork the next pair takes as
+    much of a processor as the start itself.
     """
     if not fds:
         return
@@ -69,44 +70,6 @@ def serve(
             _exec(message.request, fds[1:], connection, monitor, host, taken)
     except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
         send(connection, failure(error))
-
-
-def warm_up(host: Host) -> None:
-    """Plan a container that is never started, so that what is forked later has been through the
-    code once (the interpreter adapts it then, which would otherwise cost each start anew)."""
-    for _ in range(3):
-        spec = _spec_decoder.decode(_SAMPLE)
-        plan_container(
-            spec,
-            "sample",
-            "/",
-            rootfs=None,
-            layout=host.layout,
-            filters=host.filters,
-        )
-
-
-_SAMPLE = b"""{
-  "ociVersion": "1.2.0",
-  "root": {"path": "rootfs"},
-  "hostname": "sample",
-  "process": {
-    "cwd": "/", "args": ["true"], "env": ["PATH=/bin"], "user": {"uid": 1, "gid": 1},
-    "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
-    "capabilities": {"bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]}
-  },
-  "mounts": [
-    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
-    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
-    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
-    {"destination": "/data", "type": "bind", "source": "/", "options": ["rbind", "rprivate"]}
-  ],
-  "linux": {
-    "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"}, {"type": "uts"}],
-    "devices": [{"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229}],
-    "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"]
-  }
-}"""
 
 
 def _start(
@@ -252,14 +215,15 @@ def _run(
 ) -> None:
     """Start the process and hand it over; after an error nothing of it is left."""
     reach("starter.planned")
+    if plan.hooks != Hooks():
+        taken()  # nobody is to wait for another's hooks
     directory, made = _state_dir(request.state_dir)
     try:
-        streams = Streams() if plan.terminal else _open_streams(request.open_stdin)
+        streams = Streams() if plan.terminal else open_streams(request.open_stdin)
         child = way.begin(streams.theirs, directory)
         reach("starter.cloned")
 
         def meanwhile() -> socket.socket:
-            taken()
             for fd in streams.theirs or ():
                 os.close(fd)
             _record(directory, request, plan, child, host)
@@ -272,6 +236,7 @@ def _run(
             _poststart(plan, child)
             _tell(connection, Started(child.pid, child.created_mountpoints))
             reach("starter.told")
+            taken()
             watched, others = _descriptors(connection, child, listener, directory, streams, passed)
             keep = encode(_keep(plan, request, child, streams, passed, way.kill))
             send_packet(monitor, bytes([len(watched)]) + keep, [*watched, *others])
@@ -363,7 +328,8 @@ def _state_dir(path: str) -> tuple[int, bool]:
     return directory, made
 
 
-def _open_streams(open_stdin: bool) -> Streams:
+def open_streams(open_stdin: bool) -> Streams:
+    """Pipes, and /dev/null where nobody types."""
     output, output_write = os.pipe()
     errors, errors_write = os.pipe()
     stdin: tuple[int, ...] = ()
@@ -416,4 +382,4 @@ def open_container(request: ExecRequest, host: Host) -> tuple[state.ProcessState
 
 def _decode_process(request: ExecRequest) -> Process:
     what = f"the process of exec {request.id} is malformed"
-    return decode(_process_decoder, request.process, what)
+    return decode(process_decoder, request.process, what)

@@ -285,3 +285,28 @@ def test_image_names(name: str, parts: tuple[str, str]) -> None:
 
 def test_fields_with_quotes() -> None:
     assert csv_fields('a,"b,c","d""e",') == ["a", "b,c", 'd"e', ""]
+
+
+def test_limits_of_devices() -> None:
+    host = _host("--device-read-bps", "/dev/sda:1mb", "--blkio-weight-device", "/dev/sda:200")
+    assert host["BlkioDeviceReadBps"] == [{"Path": "/dev/sda", "Rate": 1 << 20}]
+    assert host["BlkioWeightDevice"] == [{"Path": "/dev/sda", "Weight": 200}]
+
+
+@pytest.mark.parametrize("text", ["sda:1mb", "/dev/sda:much", "/dev/sda"])
+def test_wrong_limits_of_devices(text: str) -> None:
+    with pytest.raises(UsageError):
+        _host("--device-read-bps", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "member", "value"),
+    [
+        ("all", "Count", -1),
+        ("2", "Count", 2),
+        ('"device=0,1",driver=cdi', "DeviceIDs", ["0", "1"]),
+        ("capabilities=utility", "Capabilities", [["gpu", "utility"]]),
+    ],
+)
+def test_requests_for_gpus(text: str, member: str, value: object) -> None:
+    assert _host("--gpus", text)["DeviceRequests"][0][member] == value
