@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -12,13 +14,19 @@ from wherry.api.http.body import ClientGone
 from wherry.api.http.message import Answer, Reply, Request
 from wherry.api.policy.guard import check_call, guarded
 from wherry.api.policy.model import Policy
+from wherry.api.requests import HEADER, new_id, request_id
 from wherry.api.router import Router
 from wherry.api.routes import all_routes
 from wherry.api.settings import ApiSettings
 from wherry.api.versions import MAXIMUM, MINIMUM, served, spelled
 from wherry.engine.api import EngineApi
 
+log = logging.getLogger("wherry.api")
+
 NO_REALMS: Mapping[str, Policy] = MappingProxyType({})
+_STREAM = 200
+_GONE = 499
+"""What a request is counted as whose client went away before its answer."""
 _VERSIONED = re.compile(r"/v([0-9]{1,3})\.([0-9]{1,3})(?=/)")
 
 
@@ -42,15 +50,32 @@ class App:
         return policy, self.context.restricted(guarded(self.context.engine, policy))
 
     async def __call__(self, request: Request) -> Answer:
+        request.id = new_id(request.headers.get("x-request-id", ""))
+        request_id.set(request.id)  # each request has a task of its own
+        figures, began = self.context.figures, time.perf_counter()
+        figures.begin()
+        status, streamed = _GONE, True
+        try:
+            answer = await self._answer(request)
+            streamed = not isinstance(answer, Reply)
+            status = answer.status if isinstance(answer, Reply) else _STREAM
+        finally:
+            seconds = time.perf_counter() - began
+            figures.end(request.method, request.operation, status, None if streamed else seconds)
+            log.debug("%s %s: %d, %.3f s", request.method, request.path, status, seconds)
+        return answer
+
+    async def _answer(self, request: Request) -> Answer:
         try:
             answer = await self._dispatch(request)
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes an answer
             answer = self._failed(request, error)
-        if isinstance(answer, Reply) and not answer.headers:
-            return Reply(answer.status, answer.body, answer.content_type, self.context.headers)
-        return answer
+        if not isinstance(answer, Reply):
+            return answer
+        headers = {**(answer.headers or self.context.headers), HEADER: request.id}
+        return Reply(answer.status, answer.body, answer.content_type, headers)
 
     def _failed(self, request: Request, error: Exception) -> Reply:
         if request.wire.streaming:
@@ -65,6 +90,7 @@ class App:
         if found is None:
             return failure(404, "page not found")
         route, parameter = found
+        request.operation = route.operation
         context = self._admitted(request, route) if request.wire.realm else self.context
         return await route.handler(context, request, parameter)
 

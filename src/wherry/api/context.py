@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,8 @@ from wherry.api.http.body import ClientGone
 from wherry.api.http.handoff import Channel
 from wherry.api.http.hangup import HangupWatch
 from wherry.api.http.message import Answer, Reply, Request, Stream
+from wherry.api.operations import operation_of
+from wherry.api.requests import HEADER, Figures
 from wherry.api.settings import ApiSettings
 from wherry.engine.api import EngineApi
 from wherry.errors import WherryError
@@ -38,7 +41,8 @@ def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Futur
         except StopIteration as error:  # a future cannot hold it, and would never be done
             raise RuntimeError("a generator ended too early") from error
 
-    return asyncio.get_running_loop().run_in_executor(pool, call)
+    # with the request's id, for what is logged there
+    return asyncio.get_running_loop().run_in_executor(pool, partial(copy_context().run, call))
 
 
 @dataclass(slots=True)
@@ -48,6 +52,7 @@ class Context:
     engine: EngineApi
     settings: ApiSettings
     headers: dict[str, str] = field(default_factory=dict)
+    figures: Figures = field(default_factory=Figures)
     watch: HangupWatch = field(default_factory=HangupWatch)
     quick_pool: ThreadPoolExecutor = field(init=False)
     slow_pool: ThreadPoolExecutor = field(init=False)
@@ -78,7 +83,10 @@ class Context:
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Stream:
         return Stream(
-            request, status=status, content_type=content_type, headers={**self.headers, **headers}
+            request,
+            status=status,
+            content_type=content_type,
+            headers={**self.headers, HEADER: request.id, **headers},
         )
 
     def json(self, value: Any, status: int = 200) -> Reply:
@@ -99,11 +107,18 @@ Handler = Callable[[Context, Request, str], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``path`` has at most one parameter, written ``*``, or ``**`` if it may hold slashes."""
+    """``path`` has at most one parameter, written ``*``, or ``**`` if it may hold slashes.
+    ``body`` is what the request's JSON is decoded to; ``operation`` is what the API calls it."""
 
     method: str
     path: str
     handler: Handler
+    body: type[Any] | None = None
+    operation: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        known = operation_of(self.method, self.path)
+        object.__setattr__(self, "operation", known.name if known else "")
 
 
 def line(value: Any) -> bytes:

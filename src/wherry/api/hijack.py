@@ -17,6 +17,7 @@ from wherry.api.frames import Reframed, Unframer, content_type
 from wherry.api.http import websocket
 from wherry.api.http.message import Request
 from wherry.api.http.relay import Relay
+from wherry.api.requests import HEADER
 
 
 def greeting(context: Context, request: Request, *, tty: bool) -> bytes:
@@ -26,7 +27,8 @@ def greeting(context: Context, request: Request, *, tty: bool) -> bytes:
     lines = ["HTTP/1.1 101 UPGRADED" if upgrade else "HTTP/1.1 200 OK", f"Content-Type: {kind}"]
     if upgrade:
         lines += ["Connection: Upgrade", "Upgrade: tcp"]
-    lines += [f"{name}: {value}" for name, value in context.headers.items()]
+    headers = {**context.headers, HEADER: request.id}
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 

@@ -35,9 +35,8 @@ ContainerArchiveInfo HEAD /containers/{id}/archive: Tell about a file in a conta
 ContainerArchive GET /containers/{id}/archive: Read files of a container as a tar
 PutContainerArchive PUT /containers/{id}/archive: Unpack a tar in a container
 ContainerPrune POST /containers/prune: Remove all containers that do not run
-CheckpointList GET /containers/{id}/checkpoints: List checkpoints (there are none)
+CheckpointList GET /containers/{id}/checkpoints: List checkpoints (refused)
 CheckpointCreate POST /containers/{id}/checkpoints: Make a checkpoint (refused)
-CheckpointDelete DELETE /containers/{id}/checkpoints/{checkpoint}: Remove a checkpoint (refused)
 ImageList GET /images/json: List images
 ImageBuild POST /build: Build an image from a Dockerfile
 BuildPrune POST /build/prune: Forget cached steps of builds

@@ -87,10 +87,10 @@ async def json_body(request: Request, settings: ApiSettings, *, optional: bool =
         )
     try:
         return msgspec.json.decode(data)
-    except MALFORMED as error:
-        raise InvalidArgument(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidArgument("the body is JSON that is nested too deeply") from None
+    except MALFORMED as error:
+        raise InvalidArgument(f"the body is not JSON: {error}") from None
 
 
 def shaped(value: Any, kind: type[T]) -> T:

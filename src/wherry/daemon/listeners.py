@@ -69,8 +69,13 @@ def open_listeners(
         guarded = parse_guarded(text)
         group = guarded.group or options.group
         found += opening.open(guarded.host, group, read_policy(guarded.policy))
+    if options.metrics_addr:
+        found += opening.open_metrics(options.metrics_addr)
     forget(environ)
     return tuple(found)
+
+
+_METRICS = Policy(name="--metrics-addr", endpoints=("WherryMetrics",), images=("**",))
 
 
 class _Opening:
@@ -91,6 +96,13 @@ class _Opening:
         secure = self._tls is not None
         sock = bind(host, group=group, insecure_tcp=_insecure(self._options), tls=secure)
         return [self._listening(sock, host, host.removeprefix("unix://"), policy)]
+
+    def open_metrics(self, address: str) -> list[Listener]:
+        """In clear text: figures are all that is served there."""
+        sock = bind(f"tcp://{address}", insecure_tcp=True)
+        self._stack.callback(release, sock, "")
+        sock.listen(_BACKLOG)
+        return [Listener(f"tcp://{address} (metrics)", sock, policy=_METRICS)]
 
     def _listening(
         self, sock: socket.socket, name: str, path: str, policy: Policy | None

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, environ: MutableMapping[str, str] | 
     listen_to(found)
     try:
         options = read_options(sys.argv[1:] if argv is None else argv, __version__)
-        set_up(options.log_level, options.debug)
+        set_up(options.log_level, options.debug, options.log_format)
         run(options, found)
     except WherryError as error:
         sys.stderr.write(f"wherry daemon: {error}\n")
@@ -82,6 +82,7 @@ def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSett
         dns_options=options.dns_opts,
         dns_search=options.dns_search,
         bip=options.bip,
+        accept_forward=options.accept_forward,
         mtu=options.mtu,
         insecure_registries=options.insecure_registries,
         registry_mirrors=options.registry_mirrors,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from wherry.daemon.logs import FORMATS
 from wherry.daemon.runtimes import RuntimeEntry
 from wherry.engine.runtimes import OWN
 from wherry.errors import InvalidArgument
@@ -61,6 +62,8 @@ OPTIONS = (
     Option("exec-root", "text", "where the state of running containers is kept"),
     Option("pidfile", "text", "file to write the engine's process id to", short="p"),
     Option("log-level", "text", f"one of {', '.join(LEVELS)}", short="l"),
+    Option("log-format", "text", f"of the engine's own log: one of {', '.join(FORMATS)}"),
+    Option("metrics-addr", "text", "ADDRESS:PORT that serves GET /metrics and nothing else"),
     Option("debug", "switch", "log everything", short="D"),
     Option("group", "text", "group that may use the Unix socket (name or id)", short="G"),
     Option("label", "list", "KEY=VALUE shown by info", "labels"),
@@ -69,6 +72,11 @@ OPTIONS = (
         "registry-mirror", "list", "URL asked for Docker Hub's images first", "registry-mirrors"
     ),
     Option("bip", "text", "address and subnet of the default bridge, in CIDR form"),
+    Option(
+        "accept-forward",
+        "switch",
+        "let containers' packets pass iptables' FORWARD chain where its policy is DROP",
+    ),
     Option("mtu", "number", "MTU of the networks, in bytes"),
     Option("dns", "list", "name server for containers"),
     Option("dns-opt", "list", "resolver option for containers", "dns-opts"),
@@ -96,6 +104,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     exec_root: str = "/run/wherry"
     pidfile: str = ""
     log_level: str = "info"
+    log_format: str = "text"
+    metrics_addr: str = ""
     log_driver: str = "json-file"
     debug: bool = False
     group: str = ""
@@ -103,6 +113,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     bip: str = ""
+    accept_forward: bool = False
     mtu: int = 0
     dns: tuple[str, ...] = ()
     dns_opts: tuple[str, ...] = ()
@@ -211,6 +222,10 @@ def _checked(options: Options) -> Options:
     if options.log_level not in LEVELS:
         raise BadOptions(
             f"the log level {options.log_level!r} is not known: want one of {', '.join(LEVELS)}"
+        )
+    if options.log_format not in FORMATS:
+        raise BadOptions(
+            f"the log format {options.log_format!r} is not known: want one of {', '.join(FORMATS)}"
         )
     if options.log_driver not in LOG_DRIVERS:
         raise BadOptions(

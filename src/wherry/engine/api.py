@@ -33,6 +33,7 @@ from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig
 from wherry.model.digest import Digest
 from wherry.model.image import History
 from wherry.network.api import Networks
+from wherry.registry.api import Described
 from wherry.runtime.logs.reader import LogReader
 from wherry.store.api import Image, Images
 from wherry.volume.api import Volumes
@@ -346,6 +347,10 @@ class ImageApi(Protocol):
         progress: Callable[[ProgressLine], None],
     ) -> None:
         """Takes long."""
+        ...
+
+    def describe(self, reference: str, credentials: Credentials | None) -> Described:
+        """What a registry has under a name: without getting it. Takes long."""
         ...
 
     def login(self, credentials: Credentials) -> None:

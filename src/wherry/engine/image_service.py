@@ -11,6 +11,7 @@ from wherry.engine.archives import ImageArchives
 from wherry.engine.images import ImageLibrary
 from wherry.engine.records import Credentials
 from wherry.engine.registries import Registries
+from wherry.registry.api import Described
 from wherry.store.api import Image
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class ImageService(ImageLibrary):
 
     def push(self, reference: str, *, credentials: Credentials | None, progress: Progress) -> None:
         self.registries.push(reference, credentials=credentials, progress=progress)
+
+    def describe(self, reference: str, credentials: Credentials | None) -> Described:
+        return self.registries.describe(reference, credentials)
 
     def login(self, credentials: Credentials) -> None:
         self.registries.login(credentials)

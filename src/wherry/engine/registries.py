@@ -85,6 +85,10 @@ class Registries:
         progress({"progressDetail": {}, "aux": aux})
         self._events.emit("image", "push", name.familiar, {"name": name.familiar_repository})
 
+    def describe(self, reference: str, credentials: Credentials | None) -> registry.Described:
+        """What a registry has under a name; NotFound, Unauthenticated."""
+        return self._client.describe(parse_reference(reference), _convert(credentials))
+
     def login(self, credentials: Credentials) -> None:
         """See whether a registry takes a login; Unauthenticated."""
         self._client.log_in(credentials.server_address, _convert(credentials))

@@ -10,6 +10,7 @@ import msgspec
 
 from wherry.errors import Conflict
 from wherry.model.digest import Digest
+from wherry.model.image import Descriptor, Platform
 from wherry.store.api import Image
 
 
@@ -85,6 +86,13 @@ class Pulled(msgspec.Struct, frozen=True, kw_only=True):
     image: Image
     digest: Digest
     up_to_date: bool
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """What a registry has under a name: a manifest or an index, and for which machines."""
+
+    descriptor: Descriptor
+    platforms: tuple[Platform, ...]
 
 
 class Pushed(msgspec.Struct, frozen=True, kw_only=True):

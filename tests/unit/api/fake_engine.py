@@ -21,9 +21,17 @@ from wherry.engine.records import (
 )
 from wherry.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from wherry.model.container import ContainerConfig, EndpointSettings, HostConfig
-from wherry.model.digest import Digest
-from wherry.model.image import ExecConfig, History, ImageConfig, RootFs
+from wherry.model.digest import Digest, digest_of
+from wherry.model.image import (
+    Descriptor,
+    ExecConfig,
+    History,
+    ImageConfig,
+    Platform,
+    RootFs,
+)
 from wherry.network.api import Endpoint, Network, NetworkRequest, Subnet
+from wherry.registry.api import Described
 from wherry.store.api import Image, LayerRecord
 
 _PATIENCE = patience(10.0)
@@ -234,6 +242,14 @@ class FakeImages:
     def push(self, reference: str, **how: Any) -> None:
         self.calls.append(("push", reference, how["credentials"]))
         self._play(how["progress"])
+
+    def describe(self, reference: str, credentials: Any) -> Described:
+        self.calls.append(("describe", reference, credentials))
+        digest = digest_of(b"manifest")
+        return Described(
+            descriptor=Descriptor(media_type="application/x", digest=digest, size=8),
+            platforms=(Platform(architecture="amd64", os="linux"),),
+        )
 
     def login(self, credentials: Any) -> None:
         self.calls.append(("login", credentials))

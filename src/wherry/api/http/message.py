@@ -63,7 +63,10 @@ class Request:
     query: dict[str, list[str]]
     body: Body
     wire: Wire
-    version: tuple[int, int] = (0, 0)  # of the API, set by the application
+    # set by the application
+    version: tuple[int, int] = (0, 0)  # of the API
+    id: str = ""
+    operation: str = ""
 
     @property
     def method(self) -> str:

@@ -83,6 +83,11 @@ class GuardedImages(Part):
         self._view.image(str(parse_reference(reference).tagged()))
         self._engine.images.push(reference, credentials=credentials, progress=progress)
 
+    def describe(self, reference: str, credentials: Credentials | None) -> Any:
+        if not named(reference, self._policy.image_patterns):
+            raise self._policy.refusal(f"the image {reference}", "images")
+        return self._engine.images.describe(reference, credentials)
+
     def login(self, credentials: Credentials) -> None:
         if not self._policy.grant.fetch:
             raise self._policy.refusal("asking a registry about credentials", "grant.fetch")

@@ -12,8 +12,6 @@ _NO_SWARM = (
 )
 
 _NOT_YET = (
-    ("GET", "/images/search"),
-    ("GET", "/distribution/**/json"),
     ("POST", "/session"),
     ("POST", "/grpc"),
 )
@@ -24,10 +22,8 @@ _SWARM = (
     ("DELETE", "/nodes/*"),
     ("POST", "/nodes/*/update"),
     ("GET", "/swarm"),
-    ("POST", "/swarm/leave"),
     ("POST", "/swarm/update"),
     ("GET", "/swarm/unlockkey"),
-    ("POST", "/swarm/unlock"),
     ("GET", "/services"),
     ("POST", "/services/create"),
     ("GET", "/services/*"),
@@ -82,6 +78,22 @@ async def no_swarm(context: Context, request: Request, _: str) -> Reply:
     raise Unavailable(_NO_SWARM)
 
 
+async def no_node(context: Context, request: Request, _: str) -> Reply:
+    raise Unavailable("This node is not part of a swarm")
+
+
+async def no_search(context: Context, request: Request, _: str) -> Reply:
+    raise NotSupported(
+        "searching is not supported: it is no part of the registries' common API, look on the"
+        " registry's own page"
+    )
+
+
+async def no_checkpoint(context: Context, request: Request, ref: str) -> Reply:
+    context.engine.containers.get(ref)
+    raise NotSupported("checkpoints are not supported: this engine does not freeze to files")
+
+
 async def no_plugin(context: Context, request: Request, name: str) -> Reply:
     raise NotFound(f'plugin "{name}" not found: this engine has no plugins')
 
@@ -92,6 +104,11 @@ async def plugins(context: Context, request: Request, _: str) -> Reply:
 
 ROUTES = (
     Route("GET", "/plugins", plugins),
+    Route("GET", "/images/search", no_search),
+    Route("POST", "/swarm/leave", no_node),
+    Route("POST", "/swarm/unlock", no_node),
+    Route("GET", "/containers/*/checkpoints", no_checkpoint),
+    Route("POST", "/containers/*/checkpoints", no_checkpoint),
     *(Route(method, path, _refusing(method, path)) for method, path in (*_NOT_YET, *_NEVER)),
     *(Route(method, path, no_swarm) for method, path in _SWARM),
     *(Route(method, path, no_plugin) for method, path in _ONE_PLUGIN),

@@ -21,6 +21,13 @@ class _HostParts(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     networking_config: NetworkingConfig = NetworkingConfig()
 
 
+class _Created(ContainerConfig, frozen=True, kw_only=True):
+    """The whole body of a creation, as it is described; it is decoded in two parts."""
+
+    host_config: HostConfig = HostConfig()
+    networking_config: NetworkingConfig = NetworkingConfig()
+
+
 async def create(context: Context, request: Request, _: str) -> Reply:
     body = _listed(await json_body(request, context.settings), "Cmd", "Entrypoint", "Shell")
     config = shaped(body, ContainerConfig)
@@ -115,11 +122,11 @@ async def prune(context: Context, request: Request, _: str) -> Reply:
 
 
 ROUTES = (
-    Route("POST", "/containers/create", create),
+    Route("POST", "/containers/create", create, _Created),
     Route("GET", "/containers/json", list_),
     Route("POST", "/containers/prune", prune),
     Route("GET", "/containers/*/json", inspect),
     Route("GET", "/containers/*/top", top),
     Route("GET", "/containers/*/changes", changes),
-    Route("POST", "/containers/*/update", update),
+    Route("POST", "/containers/*/update", update, HostConfig),
 )

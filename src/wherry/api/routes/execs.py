@@ -122,8 +122,8 @@ async def resize(context: Context, request: Request, exec_id: str) -> Reply:
 
 
 ROUTES = (
-    Route("POST", "/containers/*/exec", create),
-    Route("POST", "/exec/*/start", start),
+    Route("POST", "/containers/*/exec", create, _ExecConfig),
+    Route("POST", "/exec/*/start", start, _ExecStart),
     Route("POST", "/exec/*/resize", resize),
     Route("GET", "/exec/*/json", inspect),
 )

@@ -9,6 +9,7 @@ from wherry.api.context import Context, Route
 from wherry.api.errors import message_of
 from wherry.api.http.message import Answer, Reply, Request
 from wherry.api.params import flag, number
+from wherry.api.routes.absent import no_checkpoint
 from wherry.engine.records import WaitResult
 from wherry.errors import InvalidArgument, WherryError
 
@@ -70,6 +71,8 @@ def terminal_size(request: Request) -> tuple[int, int]:
 
 
 async def remove(context: Context, request: Request, ref: str) -> Reply:
+    if "/checkpoints/" in ref:
+        return await no_checkpoint(context, request, ref.partition("/")[0])
     if flag(request, "link"):
         await context.quick(context.engine.attachments.remove_link, ref)
         return context.empty()

@@ -182,10 +182,10 @@ def _container(name: str) -> str:
 
 ROUTES = (
     Route("GET", "/networks", list_),
-    Route("POST", "/networks/create", create),
+    Route("POST", "/networks/create", create, _Create),
     Route("POST", "/networks/prune", prune),
-    Route("POST", "/networks/*/connect", connect),
-    Route("POST", "/networks/*/disconnect", disconnect),
+    Route("POST", "/networks/*/connect", connect, _Connect),
+    Route("POST", "/networks/*/disconnect", disconnect, _Disconnect),
     Route("GET", "/networks/*", inspect),
     Route("DELETE", "/networks/*", remove),
 )

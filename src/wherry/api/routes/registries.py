@@ -50,6 +50,17 @@ async def push(context: Context, request: Request, name: str) -> Answer:
     )
 
 
+async def distribution(context: Context, request: Request, name: str) -> Reply:
+    """Definition DistributionInspect."""
+    found = await context.slow(context.engine.images.describe, name, registry_auth(request))
+    described = {
+        "mediaType": found.descriptor.media_type,
+        "digest": found.descriptor.digest,
+        "size": found.descriptor.size,
+    }
+    return context.json({"Descriptor": described, "Platforms": found.platforms})
+
+
 async def login(context: Context, request: Request, _: str) -> Reply:
     credentials = as_credentials(await json_body(request, context.settings))
     await context.slow(context.engine.images.login, credentials)
@@ -58,6 +69,7 @@ async def login(context: Context, request: Request, _: str) -> Reply:
 
 ROUTES = (
     Route("POST", "/auth", login),
+    Route("GET", "/distribution/**/json", distribution),
     Route("POST", "/images/create", create),
     Route("POST", "/images/**/push", push),
 )

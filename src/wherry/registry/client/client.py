@@ -10,7 +10,16 @@ from typing import TypeVar
 from wherry.errors import InternalError, NotFound, Unauthenticated, Unavailable
 from wherry.model.image import Platform
 from wherry.model.reference import DEFAULT_DOMAIN, Reference
-from wherry.registry.api import ANONYMOUS, Credentials, Progress, Pulled, Pushed, RegistrySettings
+from wherry.registry.api import (
+    ANONYMOUS,
+    Credentials,
+    Described,
+    Progress,
+    Pulled,
+    Pushed,
+    RegistrySettings,
+)
+from wherry.registry.client.describe import describe
 from wherry.registry.client.hosts import Endpoint, Hosts
 from wherry.registry.client.pull import Puller
 from wherry.registry.client.push import Pusher
@@ -82,6 +91,17 @@ class RegistryClient:
 
         with self._transport() as transport:
             return self._on_first(transport, reference, credentials, cancel, attempt)
+
+    def describe(self, reference: Reference, credentials: Credentials | None = None) -> Described:
+        """What the registry has under a name. Errors as for :meth:`pull`."""
+        reference = reference.tagged()
+
+        def attempt(session: Session) -> Described:
+            return describe(Repository(session, reference))
+
+        with self._transport() as transport:
+            never = threading.Event()
+            return self._on_first(transport, reference, credentials, never, attempt, mirrors=True)
 
     def log_in(self, server: str, credentials: Credentials) -> None:
         """See whether a registry accepts credentials; Unauthenticated if it does not.
