@@ -7,6 +7,7 @@ enter containers execute it from a read-only mount of its own, through which nob
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from wherry.sys.process import PR_SET_DUMPABLE, prctl
 _NEEDED = ("wherry", "msgspec")
 # msgspec does without typing_extensions, which would bring inspect, ast and tokenize along.
 _AGAIN = (
-    "import sys;sys.path[:0]=sys.argv.pop(1).split(':');sys.modules['typing_extensions']=None;"
-    "from wherry.runtime.protect import go_on;sys.exit(go_on())"
+    "import sys,gc;gc.disable();"  # which would look at every module that is imported
+    "sys.path[:0]=sys.argv.pop(1).split(':');sys.modules['typing_extensions']=None;"
+    "from wherry.runtime.protect import go_on;go_on()"
 )
 
 
@@ -58,9 +60,12 @@ def _library() -> list[str]:
     return [p for p in absolute if any(os.path.isdir(f"{p}/{name}") for name in _NEEDED)]
 
 
-def go_on() -> int:
-    """What is executed again; the exit status."""
+def go_on() -> None:
+    """What is executed again; never returns."""
     prctl(PR_SET_DUMPABLE, 0)
     from wherry.runtime.oci_commands import command
 
-    return command(sys.argv[1:])
+    gc.enable()
+    status = command(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)  # nothing is left that would have to be tidied up
