@@ -6,9 +6,11 @@ from bench.rows.api import ApiCycle, Burst, ExecCycle
 from bench.rows.base import Row
 from bench.rows.build import Build
 from bench.rows.command import DockerRun, Exec, OwnRun
+from bench.rows.copying import CopyFiles
 from bench.rows.launch import Launch
 from bench.rows.many import Growth, Removal, SpeakingMemory
 from bench.rows.memory import EngineMemory, HelperMemory, WholeMemory
+from bench.rows.network import PORT_LATENCY, PORT_THROUGHPUT, PublishedBurst, Restart
 
 ROWS: tuple[Row, ...] = (
     DockerRun("docker-run", "docker run --rm, bridge", "bridge", target=0.25),
@@ -19,12 +21,18 @@ ROWS: tuple[Row, ...] = (
     ExecCycle(),
     Launch(),
     Burst(),
+    PublishedBurst(),
+    PORT_THROUGHPUT,
+    PORT_LATENCY,
+    Restart(),
     EngineMemory(),
     HelperMemory(),
     WholeMemory(),
     SpeakingMemory(),
     Removal(),
     Growth(),
+    CopyFiles("cp-in", "docker cp of 5,000 files, in", out=False, target=0.5),
+    CopyFiles("cp-out", "docker cp of 5,000 files, out", out=True, target=0.5),
     Build("build", "flask build, no cache", cached=False),
     Build("build-cached", "flask build, cached", cached=True),
 )
