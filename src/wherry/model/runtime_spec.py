@@ -7,7 +7,7 @@ means "not asked for" where zero would be a value.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -26,6 +26,13 @@ LAYER_OPTION = "lowerdir+="
 
 Strings = tuple[str, ...]
 
+OomScore = Annotated[int, msgspec.Meta(ge=-1000, le=1000)]  # proc(5)
+Uint16 = Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)]
+Uint32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Uint64 = Annotated[int, msgspec.Meta(ge=0)]
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
 
 class SpecStruct(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", gc=False
@@ -34,18 +41,18 @@ class SpecStruct(
 
 
 class User(SpecStruct, frozen=True, kw_only=True):
-    uid: int = 0
-    gid: int = 0
-    umask: int | None = None
-    additional_gids: tuple[int, ...] = ()
+    uid: Uint32 = 0
+    gid: Uint32 = 0
+    umask: Uint32 | None = None
+    additional_gids: tuple[Uint32, ...] = ()
     username: str = ""
 
 
 class Box(SpecStruct, frozen=True, kw_only=True):
     """A terminal's size in characters."""
 
-    height: int
-    width: int
+    height: Uint64
+    width: Uint64
 
 
 class Capabilities(SpecStruct, frozen=True, kw_only=True):
@@ -62,25 +69,25 @@ class Rlimit(SpecStruct, frozen=True, kw_only=True):
     """One resource limit, ``RLIMIT_NOFILE``; 2**64-1 is unlimited."""
 
     type: str
-    soft: int
-    hard: int
+    soft: Uint64
+    hard: Uint64
 
 
 class IoPriority(SpecStruct, frozen=True, kw_only=True):
     io_class: str = msgspec.field(name="class")
-    priority: int = 0
+    priority: Int32 = 0
 
 
 class Scheduler(SpecStruct, frozen=True, kw_only=True):
     """sched_setattr(2); times in nanoseconds."""
 
     policy: str
-    nice: int = 0
-    priority: int = 0
+    nice: Int32 = 0
+    priority: Int32 = 0
     flags: Strings = ()
-    runtime: int = 0
-    deadline: int = 0
-    period: int = 0
+    runtime: Uint64 = 0
+    deadline: Uint64 = 0
+    period: Uint64 = 0
 
 
 class CpuAffinity(SpecStruct, frozen=True, kw_only=True):
@@ -102,7 +109,7 @@ class Process(SpecStruct, frozen=True, kw_only=True):
     no_new_privileges: bool = False
     apparmor_profile: str = ""
     selinux_label: str = ""
-    oom_score_adj: int | None = None
+    oom_score_adj: OomScore | None = None
     io_priority: IoPriority | None = None
     scheduler: Scheduler | None = None
     exec_cpu_affinity: CpuAffinity | None = msgspec.field(default=None, name="execCPUAffinity")
@@ -116,9 +123,9 @@ class Root(SpecStruct, frozen=True, kw_only=True):
 
 
 class IdMapping(SpecStruct, frozen=True, kw_only=True):
-    container_id: int = msgspec.field(name="containerID")
-    host_id: int = msgspec.field(name="hostID")
-    size: int
+    container_id: Uint32 = msgspec.field(name="containerID")
+    host_id: Uint32 = msgspec.field(name="hostID")
+    size: Uint32
 
 
 class Mount(SpecStruct, frozen=True, kw_only=True):
@@ -130,13 +137,16 @@ class Mount(SpecStruct, frozen=True, kw_only=True):
     gid_mappings: tuple[IdMapping, ...] = ()
 
 
+Seconds = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Hook(SpecStruct, frozen=True, kw_only=True):
     """A program that is run at one point of a container's life. ``timeout`` in seconds."""
 
     path: str
     args: Strings = ()
     env: Strings = ()
-    timeout: int | None = None
+    timeout: Seconds | None = None
 
 
 class Hooks(SpecStruct, frozen=True, kw_only=True):
@@ -163,11 +173,11 @@ class LinuxDevice(SpecStruct, frozen=True, kw_only=True):
 
     type: str
     path: str
-    major: int = 0
-    minor: int = 0
-    file_mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
+    major: Int64 = 0
+    minor: Int64 = 0
+    file_mode: Uint32 | None = None
+    uid: Uint32 | None = None
+    gid: Uint32 | None = None
 
 
 class LinuxDeviceCgroup(SpecStruct, frozen=True, kw_only=True):
@@ -176,20 +186,20 @@ class LinuxDeviceCgroup(SpecStruct, frozen=True, kw_only=True):
 
     allow: bool
     type: str = ""
-    major: int | None = None
-    minor: int | None = None
+    major: Int64 | None = None
+    minor: Int64 | None = None
     access: str = ""
 
 
 class LinuxMemory(SpecStruct, frozen=True, kw_only=True):
     """Bytes; -1 is unlimited."""
 
-    limit: int | None = None
-    reservation: int | None = None
-    swap: int | None = None  # memory and swap together
-    kernel: int | None = None
-    kernel_tcp: int | None = msgspec.field(default=None, name="kernelTCP")
-    swappiness: int | None = None
+    limit: Int64 | None = None
+    reservation: Int64 | None = None
+    swap: Int64 | None = None  # memory and swap together
+    kernel: Int64 | None = None
+    kernel_tcp: Int64 | None = msgspec.field(default=None, name="kernelTCP")
+    swappiness: Uint64 | None = None
     disable_oom_killer: bool | None = msgspec.field(default=None, name="disableOOMKiller")
     use_hierarchy: bool | None = None
     check_before_update: bool | None = None
@@ -198,41 +208,41 @@ class LinuxMemory(SpecStruct, frozen=True, kw_only=True):
 class LinuxCpu(SpecStruct, frozen=True, kw_only=True):
     """Times in microseconds."""
 
-    shares: int | None = None
-    quota: int | None = None
-    burst: int | None = None
-    period: int | None = None
-    realtime_runtime: int | None = None
-    realtime_period: int | None = None
+    shares: Uint64 | None = None
+    quota: Int64 | None = None
+    burst: Uint64 | None = None
+    period: Uint64 | None = None
+    realtime_runtime: Int64 | None = None
+    realtime_period: Uint64 | None = None
     cpus: str = ""
     mems: str = ""
-    idle: int | None = None
+    idle: Int64 | None = None
 
 
 class LinuxPids(SpecStruct, frozen=True, kw_only=True):
     """-1 (or 0, as Docker takes it) is unlimited."""
 
-    limit: int
+    limit: Int64
 
 
 class LinuxWeightDevice(SpecStruct, frozen=True, kw_only=True):
-    major: int
-    minor: int
-    weight: int | None = None
-    leaf_weight: int | None = None
+    major: Int64
+    minor: Int64
+    weight: Uint16 | None = None
+    leaf_weight: Uint16 | None = None
 
 
 class LinuxThrottleDevice(SpecStruct, frozen=True, kw_only=True):
     """``rate`` in bytes or operations per second."""
 
-    major: int
-    minor: int
-    rate: int = 0
+    major: Int64
+    minor: Int64
+    rate: Uint64 = 0
 
 
 class LinuxBlockIO(SpecStruct, frozen=True, kw_only=True):
-    weight: int | None = None
-    leaf_weight: int | None = None
+    weight: Uint16 | None = None
+    leaf_weight: Uint16 | None = None
     weight_device: tuple[LinuxWeightDevice, ...] = ()
     throttle_read_bps_device: tuple[LinuxThrottleDevice, ...] = ()
     throttle_write_bps_device: tuple[LinuxThrottleDevice, ...] = ()
@@ -248,22 +258,22 @@ class LinuxHugepageLimit(SpecStruct, frozen=True, kw_only=True):
     """``page_size`` as the kernel writes it (``2MB``), ``limit`` in bytes."""
 
     page_size: str
-    limit: int
+    limit: Uint64
 
 
 class LinuxInterfacePriority(SpecStruct, frozen=True, kw_only=True):
     name: str
-    priority: int
+    priority: Uint32
 
 
 class LinuxNetwork(SpecStruct, frozen=True, kw_only=True):
-    class_id: int | None = msgspec.field(default=None, name="classID")
+    class_id: Uint32 | None = msgspec.field(default=None, name="classID")
     priorities: tuple[LinuxInterfacePriority, ...] = ()
 
 
 class LinuxRdma(SpecStruct, frozen=True, kw_only=True):
-    hca_handles: int | None = None
-    hca_objects: int | None = None
+    hca_handles: Uint32 | None = None
+    hca_objects: Uint32 | None = None
 
 
 class LinuxResources(SpecStruct, frozen=True, kw_only=True):
@@ -283,16 +293,16 @@ class LinuxResources(SpecStruct, frozen=True, kw_only=True):
 class LinuxSeccompArg(SpecStruct, frozen=True, kw_only=True):
     """A condition on one argument of a system call; ``op`` is ``SCMP_CMP_EQ`` and the like."""
 
-    index: int
-    value: int
-    value_two: int = 0
+    index: Uint32
+    value: Uint64
+    value_two: Uint64 = 0
     op: str
 
 
 class LinuxSyscall(SpecStruct, frozen=True, kw_only=True):
     names: Strings
     action: str
-    errno_ret: int | None = None
+    errno_ret: Uint32 | None = None
     args: tuple[LinuxSeccompArg, ...] = ()
 
 
@@ -300,7 +310,7 @@ class LinuxSeccomp(SpecStruct, frozen=True, kw_only=True):
     """A filter of system calls (config-linux.md, section "Seccomp")."""
 
     default_action: str
-    default_errno_ret: int | None = None
+    default_errno_ret: Uint32 | None = None
     architectures: Strings = ()
     flags: Strings = ()
     listener_path: str = ""
@@ -314,8 +324,8 @@ class LinuxPersonality(SpecStruct, frozen=True, kw_only=True):
 
 
 class LinuxTimeOffset(SpecStruct, frozen=True, kw_only=True):
-    secs: int = 0
-    nanosecs: int = 0
+    secs: Int64 = 0
+    nanosecs: Uint32 = 0
 
 
 class LinuxIntelRdt(SpecStruct, frozen=True, kw_only=True):
@@ -344,8 +354,8 @@ class Linux(SpecStruct, frozen=True, kw_only=True):
     personality: LinuxPersonality | None = None
     intel_rdt: LinuxIntelRdt | None = None
     time_offsets: dict[str, LinuxTimeOffset] = {}
-    memory_policy: msgspec.Raw | None = None  # of runtime-spec 1.3, to be refused
-    net_devices: msgspec.Raw | None = None
+    memory_policy: dict[str, Any] | None = None  # of runtime-spec 1.3, to be refused
+    net_devices: dict[str, Any] | None = None
 
 
 class Spec(SpecStruct, frozen=True, kw_only=True):

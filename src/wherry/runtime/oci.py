@@ -129,6 +129,7 @@ class Container:
         preserve_fds: int = 0,
         new_keyring: bool = True,
         systemd: bool = False,
+        plain_terminal: bool = False,
     ) -> Child:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
@@ -147,6 +148,7 @@ class Container:
             preserve_fds=preserve_fds,
             await_start=True,
             new_keyring=new_keyring,
+            plain_terminal=plain_terminal,
         )
         self._make_directory()
         try:
@@ -313,6 +315,7 @@ class Container:
         preserve_fds: int = 0,
         ignore_paused: bool = False,
         groups: tuple[str, ...] = (),
+        plain_terminal: bool = False,
     ) -> Child:
         """Start one more process in a running container; in a paused one it waits, if wanted."""
         record = self.record()
@@ -335,6 +338,7 @@ class Container:
             preserve_fds=preserve_fds,
             container_pid=record.pid,
             groups=groups,
+            plain_terminal=plain_terminal,
         )
         pidfd = os.pidfd_open(record.pid)
         try:

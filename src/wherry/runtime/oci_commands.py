@@ -19,7 +19,7 @@ from wherry.errors import InvalidArgument, NotFound, NotSupported, WherryError
 from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.oci import Container, containers, send_descriptor
-from wherry.runtime.oci_default import default_spec, features, pretty
+from wherry.runtime.oci_default import features, pretty, written_spec
 from wherry.runtime.oci_options import ROOT, parser
 from wherry.runtime.ops.base import reason
 from wherry.runtime.spawn import Child
@@ -86,6 +86,7 @@ def _set_up(options: argparse.Namespace, container: Container) -> Child:
         preserve_fds=options.preserve_fds,
         new_keyring=not options.no_new_keyring,
         systemd=options.systemd_cgroup,
+        plain_terminal=options.command == "run" and not options.console_socket,
     )
     _warn(options, container)
     return child
@@ -171,6 +172,7 @@ def _exec(options: argparse.Namespace) -> int:
         preserve_fds=options.preserve_fds,
         ignore_paused=options.ignore_paused,
         groups=tuple(options.cgroup),
+        plain_terminal=not options.console_socket,
     )
     _warn(options, container)
     if options.detach or options.console_socket:
@@ -275,7 +277,7 @@ def _spec(options: argparse.Namespace) -> None:
     path = os.path.join(options.bundle, "config.json")
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(pretty(default_spec()) + "\n")
+            file.write(pretty(written_spec()) + "\n")
     except FileExistsError:
         raise InvalidArgument(f"{path} exists already; remove it first") from None
 

@@ -88,6 +88,14 @@ def default_spec() -> Spec:
     )
 
 
+def written_spec() -> dict[str, object]:
+    """The default configuration with the user's ids, which the specification requires."""
+    built: dict[str, object] = msgspec.to_builtins(default_spec())
+    process = built["process"]
+    assert isinstance(process, dict)
+    return {**built, "process": {**process, "user": {"uid": 0, "gid": 0}}}
+
+
 def features() -> dict[str, object]:
     """What this runtime can do (features.md); without a look at the machine, as it asks."""
     return {

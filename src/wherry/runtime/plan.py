@@ -53,7 +53,14 @@ from wherry.runtime.ops.program import LoadSeccomp
 from wherry.runtime.options import propagation_flags
 from wherry.runtime.passage import Passage
 from wherry.runtime.plan_process import check_process, parse_cpus, process_ops
-from wherry.runtime.plan_tree import console_ops, device_ops, mapped, mount_ops, sysctl_ops
+from wherry.runtime.plan_tree import (
+    console_ops,
+    device_ops,
+    finish_dev,
+    mapped,
+    mount_ops,
+    sysctl_ops,
+)
 from wherry.runtime.seccomp import compile_filter, filter_flags, needs_listener
 from wherry.runtime.subgroups import group_files, one_group
 from wherry.snapshot.api import OverlayMount
@@ -89,7 +96,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that is needed to start one process, decided.
 
     ``clone_flags`` are the namespaces made with it, ``passage`` what is entered beforehand. The
-    mounts ``id_mapped`` are made by its parent, which also connects to the seccomp agent's socket
+    ``prepared_mounts`` are made by its parent, which also connects to the seccomp agent's socket
     ``listener``. ``moved`` tells that the parent has to move it to its ``cgroup``, which systemd
     makes if it is a ``scope``; ``own_pids`` that no process of the container can outlive its first.
     """
@@ -100,7 +107,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     terminal: bool
     clone_flags: int = 0
     passage: Passage = Passage()
-    id_mapped: tuple[BindMount, ...] = ()
+    prepared_mounts: tuple[BindMount, ...] = ()
     listener: str = ""
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
@@ -152,6 +159,7 @@ def plan_container(
     preserve_fds: int = 0,
     await_start: bool = False,
     new_keyring: bool = True,
+    plain_terminal: bool = False,
 ) -> Plan:
     """Decide how a container is set up.
 
@@ -185,7 +193,9 @@ def plan_container(
     ops = (
         *_joining_ops(joined, entered, netns, made),
         *((JoinKeyring(f"_ses.{container_id}"),) if new_keyring else ()),
-        *_tree_ops(spec, linux, bundle, rootfs, made, join, hooks, state, console_size),
+        *_tree_ops(
+            spec, linux, bundle, rootfs, made, join, hooks, state, console_size, plain_terminal
+        ),
         *process_ops(
             spec.process,
             seccomp=_seccomp(linux, filters, msgspec.structs.replace(state, status="created")),
@@ -205,7 +215,7 @@ def plan_container(
         terminal=spec.process.terminal,
         clone_flags=made & ~late & ~(ns.CLONE_NEWTIME if passage.time_offsets else 0),
         passage=passage,
-        id_mapped=tuple(op for op in ops if isinstance(op, BindMount) and op.uid_mappings),
+        prepared_mounts=_prepared_mounts(ops, os.path.join(bundle, spec.root.path), bool(users)),
         listener=_listener(linux),
         uid_mappings=linux.uid_mappings,
         gid_mappings=linux.gid_mappings,
@@ -242,6 +252,7 @@ def plan_exec(
     preserve_fds: int = 0,
     container_pid: int = 0,
     groups: tuple[str, ...] = (),
+    plain_terminal: bool = False,
 ) -> Plan:
     """Decide how one more process enters the container that ``spec`` describes; ``groups`` are
     control groups below the container's (see subgroups.py)."""
@@ -270,7 +281,7 @@ def plan_exec(
         *(() if layout.unified else (JoinCgroup(tasks, False),)),
         JoinContainer(flags & ~ns.CLONE_NEWPID),
         *((BecomeRoot(),) if flags & ns.CLONE_NEWUSER else ()),
-        *console_ops(process, console_size, bind=False),
+        *console_ops(process, console_size, bind=False, plain=plain_terminal),
         *process_ops(
             process,
             seccomp=_seccomp(linux, filters, state),
@@ -301,6 +312,16 @@ def _seccomp(linux: Linux, filters: Filters, state: State) -> LoadSeccomp | None
     from wherry.runtime.ops.listener import LoadNotifyingSeccomp  # few containers have one
 
     return LoadNotifyingSeccomp(program, flags, profile.listener_metadata, state)
+
+
+def _prepared_mounts(ops: Sequence[Op], root: str, users: bool) -> tuple[BindMount, ...]:
+    """Those that need the host's privileges: id-mapped ones, and for a user namespace all whose
+    source is not in what the mounts before them make."""
+    binds = (op for op in ops if isinstance(op, BindMount))
+    inside = root.rstrip("/") + "/"
+    return tuple(
+        op for op in binds if op.uid_mappings or (users and not op.source.startswith(inside))
+    )
 
 
 def _listener(linux: Linux) -> str:
@@ -389,6 +410,7 @@ def _tree_ops(
     hooks: Hooks,
     state: State,
     console_size: tuple[int, int] | None,
+    plain_terminal: bool,
 ) -> Iterator[Op]:
     """Everything between the new namespaces and the new root."""
     if spec.process is None or spec.root is None:
@@ -407,9 +429,10 @@ def _tree_ops(
     plain, cgroups = mount_ops(mapped(spec.mounts, linux), bundle, bool(apart), not join)
     yield from plain
     yield from device_ops(spec, linux)
-    yield from console_ops(spec.process, console_size, bind=True)
+    yield from console_ops(spec.process, console_size, bind=True, plain=plain_terminal)
     yield from sysctl_ops(linux)
-    yield from (MaskPath(path) for path in linux.masked_paths)
+    yield from finish_dev(spec.mounts)
+    yield from (MaskPath(path) for path in dict.fromkeys(linux.masked_paths))
     yield from (ReadOnlyPath(path) for path in linux.readonly_paths)
     yield from join
     yield from cgroups

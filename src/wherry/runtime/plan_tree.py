@@ -24,6 +24,7 @@ from wherry.runtime.ops.images import MountLayers
 from wherry.runtime.ops.kernel import WriteSysctl
 from wherry.runtime.ops.mounts import BindMount, MountFilesystem, Remount
 from wherry.runtime.options import Options, parse_options
+from wherry.sys.mount import MOUNT_ATTR_RDONLY
 
 # config-linux.md, section "Default Devices": (path, major, minor)
 _DEVICES = (
@@ -109,9 +110,20 @@ def _mount_op(mount: Mount, bundle: str, namespaced: bool, unified: bool) -> Op:
         return MountLayers(layers, target, _subdirectory(mount))
     if not mount.type:
         raise InvalidArgument(f"the mount on {target} has no type")
+    if target == "/dev" and mount.type == "tmpfs":
+        options = msgspec.structs.replace(options, attr_set=options.attr_set & ~MOUNT_ATTR_RDONLY)
     # procfs and sysfs must be where their names say: what masks them relies on it.
     follow = mount.type not in ("proc", "sysfs")
     return MountFilesystem(mount.type, mount.source or mount.type, target, options, follow)
+
+
+def finish_dev(mounts: Sequence[Mount]) -> Iterator[Op]:
+    """Make /dev read-only, if it is to be, when everything is in it."""
+    for mount in mounts:
+        options = parse_options(mount.options)
+        read_only = options.attr_set & MOUNT_ATTR_RDONLY
+        if _clean(mount.destination) == "/dev" and mount.type == "tmpfs" and read_only:
+            yield Remount("/dev", Options(attr_set=MOUNT_ATTR_RDONLY))
 
 
 def _bind_op(mount: Mount, target: str, options: Options, bundle: str) -> Op:
@@ -160,13 +172,15 @@ def _device_op(device: LinuxDevice) -> Op:
     )
 
 
-def console_ops(process: Process, size: tuple[int, int] | None, *, bind: bool) -> Iterator[Op]:
-    """A terminal, if the process wants one."""
+def console_ops(
+    process: Process, size: tuple[int, int] | None, *, bind: bool, plain: bool = False
+) -> Iterator[Op]:
+    """A terminal, if the process wants one; a ``plain`` one adds no carriage returns."""
     if not process.terminal:
         return
     if size is None and process.console_size is not None:
         size = (process.console_size.height, process.console_size.width)
-    yield OpenConsole(size, bind)
+    yield OpenConsole(size, bind, plain)
 
 
 def sysctl_ops(linux: Linux) -> Iterator[Op]:

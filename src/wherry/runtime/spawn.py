@@ -136,7 +136,7 @@ def spawn(
     apart = bool(plan.passage) and not sibling
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = group.open().directory_fd() if unified and not plan.scope else None
-    prepared = prepare(plan.id_mapped, plan.listener)
+    prepared = prepare(plan.prepared_mounts, plan.listener)
 
     def clone() -> tuple[int, int]:
         flags = plan.clone_flags | (CLONE_PARENT if sibling or apart else 0)

@@ -22,12 +22,11 @@ def proxy(master: int, pidfd: int) -> None:
     process's, adds the carriage returns.
     """
     stdin = sys.stdin.fileno()
-    _change_output(master, clear=termios.ONLCR)
     before = termios.tcgetattr(stdin) if os.isatty(stdin) else None
     try:
         if before is not None:
             tty.setraw(stdin)
-            _change_output(stdin, set_=termios.OPOST)
+            _keep_newlines(stdin)
             _take_size(stdin, master)
         _copy(stdin, master, pidfd)
     finally:
@@ -35,9 +34,9 @@ def proxy(master: int, pidfd: int) -> None:
             termios.tcsetattr(stdin, termios.TCSADRAIN, before)
 
 
-def _change_output(terminal: int, *, set_: int = 0, clear: int = 0) -> None:
+def _keep_newlines(terminal: int) -> None:
     attributes = termios.tcgetattr(terminal)
-    attributes[1] = attributes[1] & ~clear | set_
+    attributes[1] |= termios.OPOST
     termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 

@@ -93,6 +93,7 @@ class OpenConsole(Op, frozen=True):
 
     size: tuple[int, int] | None  # rows, columns
     bind: bool  # on /dev/console
+    plain: bool = False  # lines end without a carriage return, which another terminal adds
 
     def describe(self) -> str:
         return "open a terminal for the container"
@@ -104,6 +105,10 @@ class OpenConsole(Op, frozen=True):
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         if self.size is not None:
             set_size(master, *self.size)
+        if self.plain:
+            attributes = termios.tcgetattr(slave)
+            attributes[1] &= ~termios.ONLCR
+            termios.tcsetattr(slave, termios.TCSANOW, attributes)
         number = fcntl.ioctl(master, _TIOCGPTN, struct.pack("I", 0))
         send(setup.channel, Console(), [master])
         os.close(master)

@@ -14,12 +14,12 @@ from wherry.runtime.ops.base import Prepared, SetupFailed, reason
 from wherry.runtime.ops.mounts import BindMount
 
 
-def prepare(id_mapped: Sequence[BindMount], listener: str) -> Prepared:
+def prepare(mounts: Sequence[BindMount], listener: str) -> Prepared:
     """Make the detached mounts and connect to the agent's socket, if there is one; the caller
     closes them."""
     prepared = Prepared()
     try:
-        for mount in id_mapped:
+        for mount in mounts:
             prepared.trees[mount] = _detached(mount)
         if listener:
             prepared.listener = connect(listener)

@@ -25,6 +25,7 @@ from wherry.sys.process import (
     seccomp_set_filter,
 )
 
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _PASSWD_LIMIT = 4 * 1024 * 1024
 _SYS_ADMIN = 1 << caps.NUMBERS["CAP_SYS_ADMIN"]
 
@@ -333,7 +334,12 @@ class AwaitStart(Op, frozen=True):
     def execute(self, setup: Setup) -> None:
         if setup.start_fd is not None:
             setup.channel.close()
+            # The kernel spares the first process of a PID namespace signals it does not expect.
+            for number in _ENDING:
+                signal.signal(number, lambda received, _: os._exit(128 + received))
             os.read(setup.start_fd, 1)
+            for number in _ENDING:
+                signal.signal(number, signal.SIG_DFL)
             os.close(setup.start_fd)
 
 
