@@ -10,6 +10,8 @@ from wherry.network.naming import HostNames, mac_of, new_id, parse_mac, random_m
 from wherry.network.records import Records
 from wherry.network.subnets import of_version, parse_address, parse_prefix
 
+PORTS_OF_A_BRIDGE = 1023  # linux/net/bridge/br_private.h, BR_MAX_PORTS
+
 
 class AddressTaken(Conflict):
     """An address that was asked for belongs to another endpoint."""
@@ -19,19 +21,37 @@ class AddressTaken(Conflict):
         self.leaving = leaving
 
 
+class NetworkFull(ResourceExhausted):
+    """A network has no address or no place left; ``leaving``: there will be soon."""
+
+    def __init__(self, sentence: str, *, leaving: bool) -> None:
+        super().__init__(sentence)
+        self.leaving = leaving
+
+
+def full_bridge(network: Network, limit: int = PORTS_OF_A_BRIDGE) -> str:
+    return (
+        f"network {network.name} is full: the kernel joins {limit} interfaces in a bridge at most, "
+        "use one more network"
+    )
+
+
 class Allocator:
     """Makes endpoints. An address belongs to one endpoint until that one's link is gone."""
 
-    def __init__(self, records: Records, names: HostNames) -> None:
+    def __init__(
+        self, records: Records, names: HostNames, ports_of_a_bridge: int = PORTS_OF_A_BRIDGE
+    ) -> None:
         self._records = records
         self._names = names
+        self._ports_of_a_bridge = ports_of_a_bridge
         self._last: dict[tuple[str, str], int] = {}
         """The address given out last, by network and subnet; written within transactions only."""
 
     def lease(self, network: Network, request: EndpointRequest, interface: str) -> Endpoint:
         """Record an endpoint with its addresses; nothing of it exists yet.
 
-        InvalidArgument, AddressTaken, ResourceExhausted if the network is full.
+        InvalidArgument, AddressTaken, NetworkFull.
         """
         if network.name == BRIDGE and (request.ipv4 or request.ipv6):
             raise InvalidArgument(
@@ -39,7 +59,15 @@ class Allocator:
             )
         return self._records.add_endpoint(lambda: self._make(network, request, interface))
 
+    def _check_room(self, network: Network) -> int:
+        """Before the kernel refuses it; how many endpoints are leaving."""
+        count, leaving = self._records.count_endpoints(network.id)
+        if slice_options(network) is None and count >= self._ports_of_a_bridge:
+            raise NetworkFull(full_bridge(network, self._ports_of_a_bridge), leaving=leaving > 0)
+        return leaving
+
     def _make(self, network: Network, request: EndpointRequest, interface: str) -> Endpoint:
+        self._check_room(network)
         ipv4, prefix4, gateway4 = self._address(network, 4, request.ipv4)
         ipv6, prefix6, gateway6 = self._address(network, 6, request.ipv6)
         identity = new_id()
@@ -90,9 +118,10 @@ class Allocator:
             lambda address: self._records.is_leased(network.id, address),
         )
         if found is None:
-            raise ResourceExhausted(
+            raise NetworkFull(
                 f"no available addresses on this network's address pools: {network.name} "
-                f"({network.id}) has none left in {subnet.ip_range or subnet.subnet}"
+                f"({network.id}) has none left in {subnet.ip_range or subnet.subnet}",
+                leaving=self._check_room(network) > 0,
             )
         self._last[key] = int(parse_address(found))
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wherry.errors import InternalError, InvalidArgument
-from wherry.network.allocation import AddressTaken, Allocator
+from wherry.network.allocation import AddressTaken, Allocator, NetworkFull
 from wherry.network.api import Endpoint, EndpointRequest, Network
 from wherry.network.definition import interface_prefix, slice_options
 from wherry.network.links import Links
@@ -68,7 +68,7 @@ class Endpoints:
         interface = request.interface or sandbox.free_name(interface_prefix(network))
         try:
             return self._allocator.lease(network, request, interface)
-        except AddressTaken as error:
+        except (AddressTaken, NetworkFull) as error:
             if not error.leaving:
                 raise
         self._reaper.drain()

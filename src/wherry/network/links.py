@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from wherry.errors import Conflict, InternalError, ResourceExhausted
 from wherry.network import sysctl
+from wherry.network.allocation import full_bridge
 from wherry.network.api import Endpoint, Network
 from wherry.network.definition import parse_options
 from wherry.network.inside import configure, wait_until_running
@@ -19,7 +20,6 @@ from wherry.sys.netlink.connection import NetlinkError
 from wherry.sys.netlink.route import Interface, Link, RouteConnection, Veth
 
 _DEFAULT_MTU = 1500
-_PORTS_OF_A_BRIDGE = 1023  # linux/net/bridge/br_private.h, BR_MAX_PORTS
 
 
 class Links:
@@ -110,10 +110,7 @@ class Links:
             if error.errno == errno.EEXIST:
                 raise FileExistsError(endpoint.host_interface) from error
             if error.errno == errno.EXFULL:
-                raise ResourceExhausted(
-                    f"network {network.name} is full: the kernel joins {_PORTS_OF_A_BRIDGE} "
-                    "interfaces in a bridge at most, use one more network"
-                ) from error
+                raise ResourceExhausted(full_bridge(network)) from error
             if self._route.find_link(network.interface) == self._bridges.get(network.interface):
                 raise
             self.ensure_bridge(network)

@@ -164,6 +164,14 @@ class Records:
         )
         return [msgspec.json.decode(row[0], type=Endpoint) for row in rows]
 
+    def count_endpoints(self, network_id: str) -> tuple[int, int]:
+        """How many there are in a network, and how many of them are leaving."""
+        row = self._db.query_one(
+            "SELECT count(*), coalesce(sum(leaving), 0) FROM network_endpoint WHERE network_id = ?",
+            network_id,
+        )
+        return (row[0], row[1]) if row else (0, 0)
+
     def leaving(self) -> list[Endpoint]:
         rows = self._db.query("SELECT record FROM network_endpoint WHERE leaving = 1")
         return [msgspec.json.decode(row[0], type=Endpoint) for row in rows]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from wherry.errors import Conflict, InvalidArgument, NotFound, ResourceExhausted
-from wherry.network.allocation import AddressTaken, Allocator
+from wherry.network.allocation import AddressTaken, Allocator, NetworkFull
 from wherry.network.api import Endpoint, EndpointRequest, Network, NetworkRequest, Subnet
 from wherry.network.catalog import Catalog
 from wherry.network.config import NetworkDefaults
@@ -123,7 +123,7 @@ def test_two_thousand_endpoints_have_two_thousand_addresses(
     records: Records, catalog: Catalog
 ) -> None:
     network = catalog.find("bridge")
-    allocator = Allocator(records, NAMES)
+    allocator = Allocator(records, NAMES, ports_of_a_bridge=2000)
     request = EndpointRequest(container_id="c" * 64)
     endpoints = [allocator.lease(network, request, "eth0") for _ in range(2000)]
     addresses = [endpoint.ipv4 for endpoint in endpoints]
@@ -194,3 +194,70 @@ def test_a_restored_endpoint_wins(records: Records, catalog: Catalog) -> None:
     assert usurper.ipv4 == lost.ipv4
     records.restore_endpoint(lost)
     assert records.endpoints() == [lost]
+
+
+def test_a_bridge_is_full_before_the_kernel_says_so(records: Records, catalog: Catalog) -> None:
+    allocator = Allocator(records, NAMES, ports_of_a_bridge=3)
+    network, other = catalog.find("bridge"), catalog.define(NetworkRequest(name="other"))
+
+    def lease(where: Network) -> Endpoint:
+        return allocator.lease(where, EndpointRequest(container_id="c" * 64), "eth0")
+
+    first, _, _ = (lease(network) for _ in range(3))
+    with pytest.raises(NetworkFull, match="bridge is full: the kernel joins 3 interfaces") as full:
+        lease(network)
+    assert not full.value.leaving
+    lease(other)
+    records.begin_leaving(first.id)
+    with pytest.raises(NetworkFull) as full:
+        lease(network)
+    assert full.value.leaving
+    records.remove_endpoints([first.id])
+    lease(network)
+
+
+def test_two_thousand_containers_on_several_networks(records: Records, catalog: Catalog) -> None:
+    allocator = Allocator(records, NAMES)
+    networks = [catalog.define(NetworkRequest(name=f"n{n}", ipv6=True)) for n in range(4)]
+    made = [
+        allocator.lease(network, EndpointRequest(container_id=f"{n:064x}"), "eth0")
+        for n in range(500)
+        for network in networks
+    ]
+    assert len({(one.network_id, one.ipv4) for one in made}) == 2000
+    assert len({(one.network_id, one.ipv6) for one in made}) == 2000
+    assert len({one.host_interface for one in made}) == 2000
+    again = Allocator(records, NAMES)  # after a crash: nothing but the database is known
+    more = again.lease(networks[0], EndpointRequest(container_id="c" * 64), "eth0")
+    assert more.ipv4 not in {one.ipv4 for one in made if one.network_id == networks[0].id}
+
+
+def test_ranges_and_reserved_addresses(records: Records, catalog: Catalog) -> None:
+    subnet = Subnet(
+        subnet="10.9.0.0/24",
+        gateway="10.9.0.17",
+        ip_range="10.9.0.16/29",
+        auxiliary={"router": "10.9.0.18", "printer": "10.9.0.40"},
+    )
+    network = catalog.define(NetworkRequest(name="ranged", subnets=(subnet,)))
+    found = [_lease(records, network).ipv4 for _ in range(6)]
+    assert sorted(found) == [f"10.9.0.{n}" for n in (16, 19, 20, 21, 22, 23)]
+    with pytest.raises(ResourceExhausted, match=r"has none left in 10\.9\.0\.16/29"):
+        _lease(records, network)
+    assert _lease(records, network, ipv4="10.9.0.41").ipv4 == "10.9.0.41"
+    for reserved in ("10.9.0.17", "10.9.0.18", "10.9.0.40"):
+        with pytest.raises(InvalidArgument, match="it is reserved"):
+            _lease(records, network, ipv4=reserved)
+
+
+def test_a_network_without_ipv4(records: Records, catalog: Catalog) -> None:
+    network = catalog.define(NetworkRequest(name="six", ipv4=False, ipv6=True))
+    assert [parse_prefix(one.subnet).version for one in network.subnets] == [6]
+    endpoint = _lease(records, network)
+    assert (endpoint.ipv4, endpoint.gateway) == ("", "")
+    assert endpoint.ipv6_gateway == network.subnets[0].gateway
+    contradiction = NetworkRequest(
+        name="x", ipv4=False, ipv6=True, subnets=(Subnet(subnet="10.9.0.0/24"),)
+    )
+    with pytest.raises(InvalidArgument, match="IPv4 subnet was given for a network without IPv4"):
+        catalog.define(contradiction)
