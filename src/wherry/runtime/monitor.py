@@ -79,7 +79,7 @@ class Monitor:
         self._exited: Exited | None = None
         self._epoll = select.epoll()
         self._take(fds)
-        self._lines = {number: Lines() for number in self._outputs.values()}
+        self._lines = {1: Lines(), 2: Lines()}
 
     def _take(self, fds: list[int]) -> None:
         """Take the descriptors in the order that :class:`Keep` describes."""

@@ -13,6 +13,8 @@ piece whose line goes on."""
 class Lines:
     """The splitter of one stream."""
 
+    __slots__ = ("_piece_ns", "_rest")
+
     def __init__(self) -> None:
         self._rest = b""
         self._piece_ns = 0  # when the line began whose pieces were given out; 0: none

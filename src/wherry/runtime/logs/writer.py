@@ -33,7 +33,7 @@ def open_writer(settings: LogSettings) -> LogWriter | None:
         raise InvalidArgument(
             f"unknown log driver {settings.driver!r}: use local, json-file or none"
         )
-    if not os.path.isabs(settings.path):
+    if not settings.path.startswith("/"):
         raise InvalidArgument(f"the log's path {settings.path!r} is not absolute")
     return LocalWriter(settings) if settings.driver == "local" else JsonFileWriter(settings)
 
@@ -52,7 +52,7 @@ class RotatedFile:
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self.fd = os.open(self._settings.path, flags, _MODE)
-        self.size = os.fstat(self.fd).st_size
+        self.size = os.lseek(self.fd, 0, os.SEEK_END)  # fstat(2)'s many values cost memory
         if not self.size and self._preamble:
             self._append(self._preamble)
 
