@@ -19,6 +19,7 @@ from bench.engines.base import Engine
 from bench.rows.base import Row
 from wherry.bootstrap import busybox
 from wherry.bootstrap.host import PackageHost
+from wherry.cgroup import open_cgroups
 from wherry.engine.spec import SpecInputs, build_spec, host_facts
 from wherry.model.container import ContainerConfig, HostConfig
 from wherry.runtime.api import StartRequest
@@ -103,6 +104,7 @@ class Launch(Row):
                 yield launches
             finally:
                 launches.runtime.close()
+                open_cgroups().remove_if_empty(_CGROUP)
 
     def sample(self, engine: Engine, setting: object) -> float:
         assert isinstance(setting, _Launches)
