@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -26,8 +26,14 @@ from wherry.api.settings import ApiSettings
 from wherry.engine.api import EngineApi
 from wherry.errors import WherryError
 
+
+class Closes(Protocol):
+    def close(self) -> None: ...
+
+
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", bound=Closes)
 JSON = "application/json"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -70,6 +76,15 @@ class Context:
     async def quick(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what takes milliseconds, in a thread."""
         return await _in_thread(self.quick_pool, partial(work, *args, **kwargs))
+
+    async def opened(self, work: Callable[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+        """As :meth:`quick`, for what has to be closed: if nobody waits any more, it is."""
+        future = _in_thread(self.quick_pool, partial(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(_close_result)
+            raise
 
     async def slow(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what may take minutes, in a thread."""
@@ -187,6 +202,11 @@ async def _running(
         channel.abandon()
         task.add_done_callback(_forget)
         raise
+
+
+def _close_result(future: asyncio.Future[C]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
 
 
 def _forget(task: asyncio.Future[object]) -> None:

@@ -93,6 +93,13 @@ def parse_reference(text: str) -> Reference:
     return Reference(domain, path, tag, digest)
 
 
+def is_domain(text: str) -> bool:
+    """Whether a text is a registry's host, with or without a port."""
+    _, colon, port = text.rpartition(":")
+    known = not (colon and port.isdigit()) or int(port) < 65536
+    return known and _DOMAIN.fullmatch(text) is not None
+
+
 def _split_tag(text: str) -> tuple[str, str | None]:
     head, colon, tail = text.rpartition(":")
     if not colon or "/" in tail:

@@ -184,6 +184,12 @@ def test_domain_of_a_login(server: str, domain: str) -> None:
     assert login_domain(server) == domain
 
 
+@pytest.mark.parametrize("server", ["a b", "j\x15", "host:port", "host:99999", "[::1", "..", "é"])
+def test_servers_that_are_no_hosts(server: str) -> None:
+    with pytest.raises(InvalidArgument, match="is no host"):
+        login_domain(server)
+
+
 # --- platforms ---------------------------------------------------------------------------------
 
 

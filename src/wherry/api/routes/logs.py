@@ -100,10 +100,10 @@ async def _followed(
     encoder: LogEncoder,
 ) -> Answer:
     """Until the container ends, or ``until`` is over; what it wrote last is still sent."""
-    ended = asyncio.ensure_future(_until_stopped(context, container.id))
-    follower = await context.quick(
+    follower = await context.opened(
         reader.follow, since_ns=wanted.since, until_ns=wanted.until, tail=wanted.tail
     )
+    ended = asyncio.ensure_future(_until_stopped(context, container.id))
     try:
         stream = context.stream(request, content_type(request.version, tty=wanted.form.tty))
         async with asyncio.timeout(_seconds_until(wanted.until)):
@@ -141,8 +141,10 @@ async def _follow(
             await changed.wait()
             changed.clear()
             over = ended.done()  # asked before reading: what was written before is read below
-            while records := await context.quick(follower.read_available, _RECORDS):
+            full = True
+            while full and (records := await context.quick(follower.read_available, _RECORDS)):
                 await stream.write(b"".join(map(encoder.encode, records)))
+                full = len(records) >= _RECORDS
             over = over or follower.done
     finally:
         loop.remove_reader(follower.fileno())

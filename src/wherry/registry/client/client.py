@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from wherry.errors import InternalError, NotFound, Unauthenticated, Unavailable
+from wherry.errors import InternalError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 from wherry.model.image import Platform
-from wherry.model.reference import DEFAULT_DOMAIN, Reference
+from wherry.model.reference import DEFAULT_DOMAIN, Reference, is_domain
 from wherry.registry.api import (
     ANONYMOUS,
     Credentials,
@@ -151,11 +151,14 @@ class RegistryClient:
 
 
 def login_domain(server: str) -> str:
-    """The domain of images that a login is for."""
+    """The domain of images that a login is for; InvalidArgument if it is none."""
     if server in _HUB_NAMES:
         return DEFAULT_DOMAIN
     bare = server.partition("://")[2] or server
-    return bare.partition("/")[0]
+    domain = bare.partition("/")[0]
+    if not is_domain(domain):
+        raise InvalidArgument(f"the registry {server[:80]!r} is no host: want HOST[:PORT]")
+    return domain
 
 
 def _resolved(credentials: Credentials | None, endpoint: Endpoint) -> Credentials:

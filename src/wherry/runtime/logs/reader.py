@@ -20,15 +20,8 @@ import msgspec
 from wherry.errors import NotSupported
 from wherry.runtime.api import LogSettings
 from wherry.runtime.logs import formats
+from wherry.runtime.logs.watch import watch_directory
 from wherry.runtime.logs.writer import sound_size
-from wherry.sys.files import (
-    IN_CREATE,
-    IN_MODIFY,
-    IN_MOVED_TO,
-    IN_ONLYDIR,
-    inotify_add_watch,
-    inotify_init1,
-)
 
 _BLOCK = 64 * 1024
 
@@ -276,9 +269,7 @@ class Follower:
         self._since_ns = since_ns
         self._until_ns = until_ns
         self.done = False
-        self._inotify = inotify_init1()
-        mask = IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_ONLYDIR
-        inotify_add_watch(self._inotify, os.path.dirname(path), mask)
+        self._watch = watch_directory(os.path.dirname(path))
         files = _open_all(path)
         self._pending = reader._starts(files, tail)
         waiting = {id(file) for file, _ in self._pending}
@@ -292,21 +283,19 @@ class Follower:
 
     def fileno(self) -> int:
         """The descriptor to poll for reading."""
-        return self._inotify
+        return self._watch.fd
 
     def close(self) -> None:
         for file, _ in self._pending:
             file.close()
         if self._file is not None:
             self._file.close()
-        if self._inotify >= 0:
-            os.close(self._inotify)
-            self._inotify = -1
+        self._watch.close()
 
     def read_available(self, limit: int = 10_000) -> list[LogRecord]:
         """What can be read now, at most about ``limit`` records; call again while it is not
         empty."""
-        self._forget_events()
+        self._watch.forget()
         records: list[LogRecord] = []
         while not self.done and len(records) < limit:
             if self._file is None and not self._next_file():
@@ -316,13 +305,6 @@ class Follower:
             if len(records) == before and not self._left_behind():
                 break
         return records
-
-    def _forget_events(self) -> None:
-        try:
-            while os.read(self._inotify, _BLOCK):
-                pass
-        except BlockingIOError:
-            pass
 
     def _next_file(self) -> bool:
         if not self._pending:
