@@ -48,7 +48,7 @@ class EngineProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "wherry.daemon", *map(str, arguments)], stderr=log
             )
-        client = Client(self.host)
+        client = Client(self.host, timeout=_PATIENCE)
         self.clients.append(client)
         deadline = time.monotonic() + _PATIENCE
         while not _answers(client):

@@ -172,7 +172,16 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     containers = _containers(settings, host, table, lifecycle, launcher, events)
     containers.updater.change_ports = PortChanger(table, side.networking).change_ports
     containers.finish_removals()
-    reconcile(settings, table, host.runtime, lifecycle, launcher, host.networks, host.snapshots)
+    reconcile(
+        settings,
+        table,
+        host.runtime,
+        lifecycle,
+        launcher,
+        host.networks,
+        host.snapshots,
+        host.volumes,
+    )
     commits = ImageMaker(settings, table, lifecycle, host.images, events)
     attachments = Attachments(table, host.networks, side.networking, side.names, side.files, events)
     backups = VolumeBackups(host.volumes, table, lifecycle, events)

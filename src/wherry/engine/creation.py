@@ -92,6 +92,7 @@ class Creator:
             reach("create.mounted")
             undo.callback(shutil.rmtree, self._settings.container_dir(container_id), True)
             os.makedirs(self._settings.container_dir(container_id), mode=0o710)
+            reach("create.directory")
             driver = host.log_config.type or DEFAULT_LOG_DRIVER
             record = Container(
                 id=container_id,

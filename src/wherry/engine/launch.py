@@ -83,6 +83,8 @@ class Launcher:
                 bundle = self._bundles.write(prepared, connection, key)
                 reach("start.bundled")
                 request = self._request(record, bundle.path, key, attach)
+                # What is left if a starter is killed, which could not say that it failed.
+                undo.callback(self.clean_up, record)
                 process = self._runtime.start(request, _descriptors(attach, connection))
                 reach("start.answered")
                 with suppress(Conflict):  # it has ended already
@@ -143,14 +145,25 @@ class Launcher:
         """Kill and remove what a monitor that died could not: the processes and their group."""
         self._remove_cgroup(self.cgroup_path(record))
 
+    def abandon(self, record: Container) -> None:
+        """End a start whose engine was killed before it recorded it, wherever it has got to."""
+        self._abandon(record.id, self.cgroup_path(record))
+
     def drop_strangers(self, ids: Iterable[str]) -> None:
         """The same for containers of which only the id is known."""
         for container_id in ids:
-            self._remove_cgroup(group_path(self._settings, "", container_id))
-            shutil.rmtree(self._settings.runtime_dir(container_id), ignore_errors=True)
+            self._abandon(container_id, group_path(self._settings, "", container_id))
+
+    def _abandon(self, container_id: str, cgroup: str) -> None:
+        """A starter may still be at work. Without the directory it fails, unless it has done all
+        that it does there, and then the group is made and the process in it."""
+        self.forget(container_id)
+        self._remove_cgroup(cgroup)
+        self.forget(container_id)
 
     def _remove_cgroup(self, path: str) -> None:
-        with suppress(NotFound, WherryError):
+        # The monitor of a process that has just ended may be removing it, too.
+        with suppress(NotFound, FileNotFoundError, WherryError):
             group = self._cgroups.open(path)
             group.kill()
             group.remove()

@@ -19,7 +19,7 @@ import msgspec
 from wherry.cgroup.api import Cgroups
 from wherry.engine.events import Events
 from wherry.engine.launch import Launcher
-from wherry.engine.records import Container, State, WaitResult
+from wherry.engine.records import Container, State, Status, WaitResult
 from wherry.engine.restart import Timers, next_delay, should_restart
 from wherry.engine.signals import parse_signal
 from wherry.engine.table import ContainerTable, Entry
@@ -331,6 +331,15 @@ class Lifecycle:
             reach("pause.frozen")
             self._table.set_state(entry, msgspec.structs.replace(record.state, status="paused"))
             self._events.container("pause", entry.record)
+
+    def look_whether_paused(self, entry: Entry) -> None:
+        """Make the record agree with the group: an engine was killed between the two."""
+        record = entry.record
+        with suppress(NotFound, FileNotFoundError):
+            frozen = self._launcher.cgroup(record).frozen()
+            if frozen != (record.state.status == "paused"):
+                status: Status = "paused" if frozen else "running"
+                self._table.set_state(entry, msgspec.structs.replace(record.state, status=status))
 
     def unpause(self, entry: Entry) -> None:
         with entry.lock:

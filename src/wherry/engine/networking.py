@@ -166,8 +166,16 @@ class Networking:
     def resume(self, records: Iterable[Container]) -> None:
         """After an engine's restart: the names and ports of the containers that run."""
         running = list(records)
+        for record in running:
+            self._restore_ports(record)
         ports = {one.id: (one.state.pid, self.listening(one)) for one in running if one.ports}
         self._names.restore(running, ports)
+
+    def _restore_ports(self, record: Container) -> None:
+        """An engine was killed while it moved them from one endpoint to another."""
+        ways = in_order_of_gateways(record, record.endpoints.values())
+        if ways and record.ports:
+            self._networks.republish(self.port_endpoint(ways), record.ports)
 
     def listening(self, record: Container) -> tuple[Listening, ...]:
         """The published ports of a running container that are listened on."""

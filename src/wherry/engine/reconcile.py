@@ -2,7 +2,8 @@
 
 Containers that run are adopted; those that ended meanwhile get their exit code from the record
 that their monitor wrote; those of before a reboot, of which nothing is known, are marked as ended.
-Then the networks drop what belongs to nobody, and containers whose policy says so are started.
+A start of which nothing was recorded is undone: nobody was told of it. Then the networks drop what
+belongs to nobody, and containers whose policy says so are started.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import shutil
 import time
+from functools import partial
 
 from wherry.engine.launch import Launcher
 from wherry.engine.lifecycle import Lifecycle
@@ -23,6 +25,7 @@ from wherry.errors import WherryError
 from wherry.network.api import Endpoint, Networks
 from wherry.runtime.api import ExitStatus, Runtime
 from wherry.snapshot.api import Snapshotter
+from wherry.volume.api import Volumes
 
 _LOG = logging.getLogger(__name__)
 _IS_ID = re.compile(r"[0-9a-f]{64}")
@@ -38,10 +41,12 @@ def reconcile(
     launcher: Launcher,
     networks: Networks,
     snapshots: Snapshotter,
+    volumes: Volumes,
 ) -> None:
     """Bring records and reality together. Called once, before the first request."""
     to_start = [e for e in table if not _was_running(e) and starts_with_engine(e.record)]
     ended: list[tuple[Entry, ExitStatus]] = []
+    _abandon_starts(settings, table, launcher)
     for entry in table:
         if _was_running(entry):
             status = _adopt(settings, runtime, lifecycle, entry)
@@ -54,6 +59,7 @@ def reconcile(
             launcher.clean_up(entry.record)
             lifecycle.record_exit(entry, status)
     _drop_strangers(settings, table, launcher, snapshots)
+    _release_volumes({entry.id for entry in table}, volumes)
     for entry in to_start:
         _start(lifecycle, entry)
 
@@ -62,21 +68,49 @@ def _was_running(entry: Entry) -> bool:
     return entry.record.state.running
 
 
+def _abandon_starts(settings: EngineSettings, table: ContainerTable, launcher: Launcher) -> None:
+    """A container has a runtime directory from the beginning of a start to the recorded end."""
+    begun = _names(settings.runtime_dir(""))
+    for entry in table:
+        recorded = entry.record.state.status in ("running", "paused")
+        if entry.id in begun and not recorded:
+            launcher.abandon(entry.record)
+
+
 def _adopt(
     settings: EngineSettings, runtime: Runtime, lifecycle: Lifecycle, entry: Entry
 ) -> ExitStatus | None:
     """Take up a container; how it ended if it did."""
     state_dir = os.path.join(settings.runtime_dir(entry.id), "state")
-    found = runtime.adopt(state_dir)
-    if found is None or entry.record.state.status == "restarting":
+    waiting = entry.record.state.status == "restarting"
+    found = None if waiting else runtime.adopt(state_dir)
+    if found is None:
         return ExitStatus(code=_exit_code(entry.record), finished_ns=time.time_ns())
     if isinstance(found, ExitStatus):
         return found
     entry.process = found
     entry.generation += 1
+    lifecycle.look_whether_paused(entry)
     lifecycle.watch(entry, found)
     lifecycle.after_start(entry)
+    _forget_execs(settings, runtime, entry)
     return None
+
+
+def _forget_execs(settings: EngineSettings, runtime: Runtime, entry: Entry) -> None:
+    """Execs are forgotten with the engine that made them; their directories go when they end."""
+    place = os.path.join(settings.runtime_dir(entry.id), "exec")
+    for name in _names(place):
+        directory = os.path.join(place, name)
+        found = runtime.adopt(directory)
+        if found is None or isinstance(found, ExitStatus):
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            found.on_exit(partial(_forget_exec, directory))
+
+
+def _forget_exec(directory: str, _: ExitStatus) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _exit_code(record: Container) -> int:
@@ -102,6 +136,16 @@ def _drop_strangers(
         # Builds and unpacking have other keys, and clean up after themselves.
         if info.kind == "active" and _IS_ID.fullmatch(info.key) and info.key not in known:
             snapshots.remove(info.key)
+
+
+def _release_volumes(known: set[str], volumes: Volumes) -> None:
+    """Those of half-made containers; the ones that had been made for them go, too."""
+    for volume in volumes.list():
+        strangers = set(volumes.users(volume.name)) - known
+        for container_id in strangers:
+            volumes.release(container_id)
+        if strangers and volume.anonymous and not volumes.users(volume.name):
+            volumes.remove(volume.name)
 
 
 def _names(directory: str) -> set[str]:

@@ -58,8 +58,10 @@ class Publisher:
         _forget_flows(mappings)
 
     def republish(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> None:
-        """Translate ports whose sockets are held already."""
-        mappings = [found for one in ports if (found := _mapping(endpoint, one))]
+        """Translate ports whose sockets are held already. Idempotent."""
+        known = self._records.ports_of(endpoint.id)
+        found = [_mapping(endpoint, one) for one in ports]
+        mappings = [one for one in found if one and one not in known]
         if mappings:
             self._translate(endpoint, mappings)
 

@@ -412,5 +412,5 @@ def _end_orphan(record: state.ProcessState) -> None:
         group = open_cgroups().open(record.cgroup)
         group.kill()
         group.remove()
-    except NotFound:
-        pass
+    except (NotFound, FileNotFoundError):
+        pass  # its monitor, which was about to end, has removed it
