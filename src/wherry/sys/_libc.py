@@ -38,6 +38,7 @@ _NUMBERS = {
         "renameat2": 316,
         "seccomp": 317,
         "execveat": 322,
+        "statx": 332,
     },
     "aarch64": {
         "ioprio_set": 30,
@@ -49,6 +50,7 @@ _NUMBERS = {
         "renameat2": 276,
         "seccomp": 277,
         "execveat": 281,
+        "statx": 291,
     },
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -38,6 +39,14 @@ CGROUP2_SUPER_MAGIC = 0x63677270
 NSFS_MAGIC = 0x6E736673
 SYSFS_MAGIC = 0x62656572
 MQUEUE_MAGIC = 0x19800202
+
+# statx(2), struct statx: the mask of what was filled in, and far behind it the mount
+_STATX_SIZE = 256
+_STATX_MNT_ID = 0x1000
+_STATX_MOUNT = struct.Struct("=I140xQ")
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_NO_AUTOMOUNT = 0x800
+_AT_EMPTY_PATH = 0x1000
 
 # inotify(7)
 IN_MODIFY = 0x2
@@ -77,6 +86,7 @@ class StatFs(ctypes.Structure):
 
 
 _openat2 = syscall("openat2", c_long, c_char_p, ctypes.POINTER(OpenHow), c_size_t)
+_statx = syscall("statx", c_long, c_char_p, c_int, c_uint, c_char_p)
 _renameat2 = syscall("renameat2", c_long, c_char_p, c_long, c_char_p, c_uint)
 _close_range = syscall("close_range", c_uint, c_uint, c_uint)
 _fstatfs = function("fstatfs", c_int, ctypes.POINTER(StatFs))
@@ -103,6 +113,18 @@ def openat2(dirfd: int, path: Path, flags: int, mode: int = 0, resolve: int = 0)
 def renameat2(olddirfd: int, old: Path, newdirfd: int, new: Path, flags: int = 0) -> None:
     """renameat2(2)."""
     check(_renameat2(olddirfd, encode(old), newdirfd, encode(new), flags), new)
+
+
+def mount_id(dirfd: int, name: Path) -> int:
+    """Which mount a name is on, itself not followed: statx(2), since Linux 5.8. An empty name is
+    the descriptor itself. OSError EOPNOTSUPP from an older kernel."""
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | _AT_EMPTY_PATH
+    check(_statx(dirfd, encode(name), flags, _STATX_MNT_ID, buffer), name)
+    mask, identifier = _STATX_MOUNT.unpack_from(buffer)
+    if not mask & _STATX_MNT_ID:
+        raise OSError(errno.EOPNOTSUPP, "this kernel does not tell what a file is mounted on", name)
+    return int(identifier)
 
 
 def close_range(first: int, last: int = _MAX_FD, flags: int = 0) -> None:

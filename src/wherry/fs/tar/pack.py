@@ -109,11 +109,15 @@ class Packer:
             if self._holes and has_holes(status):
                 yield from _sparse_file(fd, entry)
                 return
+            if entry.size <= _CHUNK:  # in one piece: most files are small, and pieces cost
+                content = b"".join(_content(fd, entry.size))
+                yield b"".join((writer.header(entry), content, writer.padding(entry.size)))
+                return
             yield writer.header(entry)
-            yield from _content(fd, status.st_size)
+            yield from _content(fd, entry.size)
+            yield writer.padding(entry.size)
         finally:
             os.close(fd)
-        yield writer.padding(status.st_size)
 
 
 def _sparse_file(fd: int, entry: Entry) -> Iterator[bytes]:

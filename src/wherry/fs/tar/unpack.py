@@ -29,7 +29,8 @@ from wherry.fs.remove import remove_tree
 from wherry.fs.tar.entry import DEFAULT_LIMITS, BadArchive, Entry, Kind, Limits
 from wherry.fs.tar.parents import Directory, Parents, clean
 from wherry.fs.tar.reader import Readable, TarReader
-from wherry.fs.walk import Node, walk
+from wherry.fs.walk import walk
+from wherry.sys import files
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -252,7 +253,7 @@ class Unpacker:
                 f"{parent.child_path(name)!r} with {'non-' if was_directory else ''}directory "
                 f"{entry.name!r}"
             )
-        if self._keep_mounts and _has_mounts(parent.fd, name):
+        if self._keep_mounts and _has_mounts(parent.fd, name, status):
             raise Conflict(
                 f"cannot replace {parent.child_path(name)!r}: device or resource busy, since "
                 "something is mounted on it"
@@ -276,34 +277,18 @@ def _link(source: Directory, target: str, parent: Directory, name: str) -> None:
     os.link(target, name, src_dir_fd=source.fd, dst_dir_fd=parent.fd, follow_symlinks=False)
 
 
-def _has_mounts(parent: int, name: str) -> bool:
+def _has_mounts(parent: int, name: str, status: os.stat_result) -> bool:
     """Whether a mount is on a name, or on anything below it."""
-    own = _mount_id(parent)
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    own = files.mount_id(parent, "")
+    if files.mount_id(parent, name) != own:
+        return True
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
-        if _mount_id(fd) != own:
-            return True
-        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-        return is_directory and any(_node_mount_id(node) != own for node in walk(fd))
+        return any(files.mount_id(node.dir_fd, node.at) != own for node in walk(fd))
     finally:
         os.close(fd)
-
-
-def _node_mount_id(node: Node) -> int:
-    if node.is_directory:
-        return _mount_id(node.dir_fd)
-    fd = os.open(node.at, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=node.dir_fd)
-    try:
-        return _mount_id(fd)
-    finally:
-        os.close(fd)
-
-
-def _mount_id(fd: int) -> int:
-    """Which mount a descriptor is on: proc_pid_fdinfo(5)."""
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
-        fields = dict(line.split(":", 1) for line in file if ":" in line)
-    return int(fields["mnt_id"])
 
 
 def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:

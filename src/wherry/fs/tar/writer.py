@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 
 import msgspec
 
@@ -135,8 +136,14 @@ def _block(
             b"",
         )
     )
-    block[148:156] = b"%06o\0 " % sum(block)
+    block[148:156] = b"%06o\0 " % _sum(block)
     return bytes(block)
+
+
+def _sum(block: bytearray) -> int:
+    """The sum of all bytes. Adler-32 begins with it plus one, modulo 65521, which half a block
+    never reaches, and is many times faster than sum()."""
+    return sum(zlib.adler32(block[half : half + 256]) & 0xFFFF for half in (0, 256)) - 2
 
 
 def _device_field(number: int) -> bytes:
