@@ -101,6 +101,17 @@ class Bundles:
             **options,
         )
 
+    def call_quietly(self, *args: str) -> None:
+        """Call the runtime for something that lives on, which would hold pipes open."""
+        subprocess.run(
+            [*self.command(), *args],
+            check=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def command(self) -> tuple[str, ...]:
         return (*COMMAND, "--root", str(self.directory / "root"))
 

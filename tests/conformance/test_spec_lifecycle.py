@@ -232,11 +232,10 @@ def test_events_end_with_the_container(oci: Bundles, tmp_path: Path) -> None:
         assert watching.wait(20) == 0
 
 
-@pytest.mark.skipif(bool(OTHER), reason="runc uses systemd, CRIU and MS_MOVE if it is told to")
+@pytest.mark.skipif(bool(OTHER), reason="runc uses systemd and CRIU if it is told to")
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        (("create", "--no-pivot", "x"), "--no-pivot is not supported"),
         (("checkpoint", "--image-path", "/tmp/x", "x"), "checkpoint is not supported"),
         (("restore", "x"), "restore is not supported"),
         (("update", "--memory", "much", "x"), "'much' is not a size"),

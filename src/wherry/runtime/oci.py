@@ -130,6 +130,7 @@ class Container:
         new_keyring: bool = True,
         systemd: bool = False,
         plain_terminal: bool = False,
+        no_pivot: bool = False,
     ) -> Child:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
@@ -149,6 +150,7 @@ class Container:
             await_start=True,
             new_keyring=new_keyring,
             plain_terminal=plain_terminal,
+            no_pivot=no_pivot,
         )
         self._make_directory()
         try:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from wherry.errors import InvalidArgument, NotFound, NotSupported, WherryError
+from wherry.errors import InvalidArgument, NotFound, WherryError
 from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.oci import Container, containers, send_descriptor
@@ -32,19 +32,11 @@ def command(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit status."""
     options = parser(arguments).parse_args(arguments)
     try:
-        _check(options)
         return _COMMANDS.get(options.command, _running)(options) or 0
     except (WherryError, OSError) as error:
         text = reason(error) if isinstance(error, OSError) else str(error)
         _log(options, text)
         return _EXEC_FAILED if options.command == "exec" else 1
-
-
-def _check(options: argparse.Namespace) -> None:
-    if getattr(options, "no_pivot", False):
-        raise NotSupported(
-            "--no-pivot is not supported: a root that is only moved to can be left again"
-        )
 
 
 def _log(options: argparse.Namespace, text: str, level: str = "error") -> None:
@@ -87,6 +79,7 @@ def _set_up(options: argparse.Namespace, container: Container) -> Child:
         new_keyring=not options.no_new_keyring,
         systemd=options.systemd_cgroup,
         plain_terminal=options.command == "run" and not options.console_socket,
+        no_pivot=options.no_pivot,
     )
     _warn(options, container)
     return child

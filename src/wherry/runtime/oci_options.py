@@ -57,7 +57,7 @@ def _add_creating(commands: _Commands[_Parser]) -> None:
     run.add_argument("--no-subreaper", action="store_true", help="accepted: there is none")
     for command in (create, run):
         command.add_argument("-b", "--bundle", default=".")
-        command.add_argument("--no-pivot", action="store_true", help="refused")
+        command.add_argument("--no-pivot", action="store_true", help="for roots on a ram disk")
         command.add_argument("--no-new-keyring", action="store_true")
         _add_handing_out(command)
         command.add_argument("id")

@@ -160,6 +160,7 @@ def plan_container(
     await_start: bool = False,
     new_keyring: bool = True,
     plain_terminal: bool = False,
+    no_pivot: bool = False,
 ) -> Plan:
     """Decide how a container is set up.
 
@@ -190,12 +191,13 @@ def plan_container(
     users = made & ns.CLONE_NEWUSER or any(one.type == "user" for one in joined)
     moved = layout.systemd or (not layout.unified and bool(users))
     join = () if born_inside else (JoinCgroup(() if moved else layout.tasks(cgroup), bool(late)),)
+    tree = _tree_ops(
+        spec, linux, bundle, rootfs, made, join, hooks, state, console_size, plain_terminal
+    )
     ops = (
         *_joining_ops(joined, entered, netns, made),
         *((JoinKeyring(f"_ses.{container_id}"),) if new_keyring else ()),
-        *_tree_ops(
-            spec, linux, bundle, rootfs, made, join, hooks, state, console_size, plain_terminal
-        ),
+        *(_moved(tree) if no_pivot else tree),
         *process_ops(
             spec.process,
             seccomp=_seccomp(linux, filters, msgspec.structs.replace(state, status="created")),
@@ -312,6 +314,12 @@ def _seccomp(linux: Linux, filters: Filters, state: State) -> LoadSeccomp | None
     from wherry.runtime.ops.listener import LoadNotifyingSeccomp  # few containers have one
 
     return LoadNotifyingSeccomp(program, flags, profile.listener_metadata, state)
+
+
+def _moved(tree: Iterator[Op]) -> Iterator[Op]:
+    from wherry.runtime.ops.moved_root import MoveRoot  # few ask for it
+
+    return (MoveRoot() if isinstance(op, PivotRoot) else op for op in tree)
 
 
 def _prepared_mounts(ops: Sequence[Op], root: str, users: bool) -> tuple[BindMount, ...]:

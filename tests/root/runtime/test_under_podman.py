@@ -75,3 +75,51 @@ def test_a_container_in_the_background(podman: Podman) -> None:
     assert podman("wait", name).stdout.strip() == "137"
     podman("rm", name)
     assert podman("ps", "--all", "--quiet").stdout == ""
+
+
+def test_terminals_execs_and_stops(podman: Podman) -> None:
+    done = podman("run", "--rm", "-t", "--network", "none", *LIMITS, IMAGE, "tty")
+    assert done.stdout.strip() == "/dev/pts/0"
+    name = podman(
+        "run", "--detach", "--network", "none", *LIMITS, IMAGE, "sh", "-c",
+        "trap 'exit 9' TERM; while :; do sleep 0.1; done",
+    ).stdout.strip()  # fmt: skip
+    assert podman("exec", "-t", "--user", "1000:100", name, "id", "-u").stdout.strip() == "1000"
+    assert podman("exec", "--workdir", "/data", name, "pwd").stdout == "/data\n"
+    assert podman("exec", "--env", "A=b", name, "sh", "-c", "echo $A").stdout == "b\n"
+    assert "sleep" in podman("top", name).stdout
+    podman("stop", name)
+    assert podman("inspect", "-f", "{{.State.ExitCode}}", name).stdout.strip() == "9"
+    podman("start", name)
+    assert podman("inspect", "-f", "{{.State.Status}}", name).stdout.strip() == "running"
+
+
+def test_containers_of_a_pod_share_namespaces(podman: Podman) -> None:
+    # The first container stands for what podman would run to hold them.
+    first = podman(
+        "run", "--detach", "--network", "none", *LIMITS, IMAGE, "sleep", "1000"
+    ).stdout.strip()
+    shared = (
+        f"--network=container:{first}",
+        f"--ipc=container:{first}",
+        f"--pid=container:{first}",
+    )
+    lines = podman(
+        "run", "--rm", *shared, *LIMITS, IMAGE, "sh", "-c",
+        "for n in net ipc pid; do readlink /proc/self/ns/$n; done; ps",
+    ).stdout.splitlines()  # fmt: skip
+    own = podman(
+        "exec", first, "sh", "-c", "for n in net ipc pid; do readlink /proc/self/ns/$n; done"
+    ).stdout.splitlines()
+    assert lines[:3] == own
+    assert any("sleep 1000" in line for line in lines)
+
+
+def test_a_health_check(podman: Podman) -> None:
+    name = podman(
+        "run", "--detach", "--network", "none", "--health-cmd", "test -e /tmp/fine",
+        "--health-interval", "disable", *LIMITS, IMAGE, "sleep", "1000",
+    ).stdout.strip()  # fmt: skip
+    assert podman("healthcheck", "run", name, check=False).returncode == 1
+    podman("exec", name, "touch", "/tmp/fine")
+    assert podman("healthcheck", "run", name).returncode == 0
