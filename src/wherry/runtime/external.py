@@ -194,6 +194,13 @@ class ExternalWay:
     def begin(self, stdio: Stdio | None, directory: int) -> ExternalChild:
         """Have the program set up the container, or start the exec."""
         program = self._program = _Program(self._runtime, self._plan.id, directory)
+        try:
+            return self._begin(program, stdio, directory)
+        except BaseException:
+            self._delete()
+            raise
+
+    def _begin(self, program: _Program, stdio: Stdio | None, directory: int) -> ExternalChild:
         self._monitor.send(ADOPT)
         self._monitor.recv(len(ADOPT))
         console = _Console(program, directory) if self._plan.terminal else None
@@ -244,8 +251,15 @@ class ExternalWay:
             signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
+        self._delete()
+
+    def _delete(self) -> None:
+        """Have the program forget a container that did not start."""
         if isinstance(self._request, StartRequest) and self._program is not None:
-            self._program.call("delete", "--force")
+            try:
+                self._program.call("delete", "--force")
+            except WherryError:
+                pass  # what went wrong before is what the user has to know
 
 
 def _with_network(spec: Spec, netns: int) -> Spec:

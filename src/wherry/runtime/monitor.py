@@ -53,6 +53,9 @@ STDIN_LIMIT = 64 * 1024
 DRAIN = 2.0
 """Seconds to wait for output after the end, while others still hold the pipes (as dockerd)."""
 
+_KILL_SECONDS = 30
+"""How long another runtime may take to send a signal."""
+
 _QUIET = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _CREDENTIALS = struct.Struct("3i")
@@ -379,7 +382,7 @@ class Monitor:
             raise Conflict(f"process {self._keep.pid} has ended")
         if isinstance(message, Signal) and self._keep.kill:
             words = (*self._keep.kill, str(message.signum))
-            run_hooks((Hook(path=words[0], args=words),), self._keep.state)
+            run_hooks((Hook(path=words[0], args=words, timeout=_KILL_SECONDS),), self._keep.state)
         elif isinstance(message, Signal):
             signal.pidfd_send_signal(self._pidfd, message.signum)
         elif isinstance(message, Resize):
