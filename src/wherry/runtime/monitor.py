@@ -53,9 +53,7 @@ STDIN_LIMIT = 64 * 1024
 DRAIN = 2.0
 """Seconds to wait for output after the end, while others still hold the pipes (as dockerd)."""
 
-_KILL_SECONDS = 30
-"""How long another runtime may take to send a signal."""
-
+_KILL_SECONDS = 30  # that another runtime may take to send a signal
 _QUIET = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _CREDENTIALS = struct.Struct("3i")
