@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.rows.api import ApiCycle, Burst, ExecCycle
 from bench.rows.base import Row
 from bench.rows.build import Build
+from bench.rows.cold import ColdRuntime
 from bench.rows.command import DockerRun, Exec, OwnRun
 from bench.rows.copying import CopyFiles
 from bench.rows.launch import Launch
@@ -20,6 +21,7 @@ ROWS: tuple[Row, ...] = (
     Exec(),
     ExecCycle(),
     Launch(),
+    ColdRuntime(),
     Burst(),
     PublishedBurst(),
     PORT_THROUGHPUT,

@@ -37,7 +37,7 @@ def test_what_state_and_list_tell(oci: Bundles) -> None:
     name = oci.start("sleep", "100")
     told = oci.state(name)
     assert told["rootfs"] == str(oci.directory / name / "rootfs")
-    assert told["owner"] == "root"
+    assert told["owner"] in ("root", "")  # runc 1.1 leaves out the name of root
     assert told["created"].endswith("Z")
     (listed,) = json.loads(oci.call("list", "--format", "json").stdout)
     assert {key: listed[key] for key in ("id", "pid", "status", "bundle", "rootfs")} == {

@@ -1,0 +1,64 @@
+"""``wherry-runtime`` as another engine calls it, a process each time, against runc."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.engines.base import Engine
+from bench.rows.base import Row
+from wherry.bootstrap import busybox
+from wherry.bootstrap.host import PackageHost
+
+_PROGRAM = str(Path(sys.executable).parent / "wherry-runtime")
+
+
+class ColdRuntime(Row):
+    """From the call of ``run`` to its end; the container runs ``true``."""
+
+    key = "runtime-run"
+    title = "wherry-runtime run, cold, of runc run"
+    unit = "x"
+    limit = 1.3
+
+    def suits(self, engine: Engine) -> bool:
+        programs = ("runc", _PROGRAM)
+        return engine.name == "wherry" and all(shutil.which(name) for name in programs)
+
+    @contextmanager
+    def setting(self, engine: Engine) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=engine.directory) as directory:
+            bundle = Path(directory)
+            program = busybox.find_program(PackageHost({}), lambda _: None)
+            with tarfile.open(fileobj=io.BytesIO(busybox.layer(program).getvalue())) as tar:
+                tar.extractall(bundle / "rootfs", filter="tar")
+            subprocess.run(["runc", "spec"], cwd=bundle, check=True)
+            path = bundle / "config.json"
+            config = json.loads(path.read_text())
+            config["process"].update(terminal=False, args=["true"])
+            config["process"]["capabilities"].pop("ambient", None)
+            path.write_text(json.dumps(config))
+            yield bundle
+
+    def sample(self, engine: Engine, setting: object) -> float:
+        assert isinstance(setting, Path)
+        theirs = _seconds("runc", setting)
+        return _seconds(_PROGRAM, setting) / theirs
+
+
+def _seconds(program: str, bundle: Path) -> float:
+    name = f"cold-{os.getpid()}"
+    command = [program, "--root", str(bundle / "state"), "run", "--bundle", str(bundle), name]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
