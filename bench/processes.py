@@ -78,6 +78,11 @@ def _pss(pid: int) -> int:
     return 0
 
 
+def kill_and_reap(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Ask a process to end, insist after a while, and reap it."""
     process.terminate()

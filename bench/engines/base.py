@@ -15,6 +15,8 @@ class Engine:
     """A private engine below ``directory``: nothing of it is shared with another on the machine."""
 
     name = ""
+    outlived = False
+    """Whether containers outlive the engine as it is started here."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -71,6 +73,10 @@ class Engine:
         config.mkdir(parents=True, exist_ok=True)
         (config / "config.json").write_text("{}")  # podman insists on it
         self.prepare()
+        self.start_process()
+
+    def start_process(self) -> None:
+        """The engine itself, and wait until it answers; also after it was killed."""
         with open(self.directory / "engine.log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command(),

@@ -10,6 +10,7 @@ from bench.engines.base import Engine
 
 class Wherry(Engine):
     name = "wherry"
+    outlived = True
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -29,6 +30,7 @@ class Wherry(Engine):
             f"--data-root={self.directory}/data",
             f"--exec-root={self.run_directory}",
             f"--pidfile={self.directory}/pid",
+            "--accept-forward",  # dockerd is in the same network namespace
         ]
 
     def cli(self) -> list[str]:

@@ -53,17 +53,17 @@ class BridgeNetworks:
         ``instance`` (1 to 6 small letters or digits) tells this engine's names on the host from
         those of other engines. NotSupported names what this machine lacks.
         """
-        self._names = HostNames(instance)
+        self.names = HostNames(instance)
         self._defaults = defaults
         self._records = Records(db)
         self._route = _open_route()
         self._links = Links(self._route, defaults.mtu)
         self._slices = Slices(self._route)
-        self._catalog = Catalog(self._records, self._names, defaults, self._occupied)
-        self._firewall = Firewall(self._names.table, self._firewall_state)
-        self._foreign = ForeignRules(self._names.table, defaults.accept_forward)
+        self._catalog = Catalog(self._records, self.names, defaults, self._occupied)
+        self._firewall = Firewall(self.names.table, self._firewall_state)
+        self._foreign = ForeignRules(self.names.table, defaults.accept_forward)
         self._watch: RulesWatch | None = None
-        self._endpoints = Endpoints(self._records, self._links, self._slices, self._names)
+        self._endpoints = Endpoints(self._records, self._links, self._slices, self.names)
         self._publisher = Publisher(self._records, self._firewall)
         self._changing = threading.RLock()
         self._closed = False
@@ -79,7 +79,7 @@ class BridgeNetworks:
         for network in self._catalog.sliced():
             self._slices.ensure_parent(network)
         self._firewall.install()
-        self._watch = RulesWatch(self._names.table, self._firewall.port, self._restore_rules)
+        self._watch = RulesWatch(self.names.table, self._firewall.port, self._restore_rules)
         self._accept_elsewhere()
 
     @property
@@ -89,7 +89,7 @@ class BridgeNetworks:
 
     def _restore_rules(self) -> None:
         """Somebody has removed our rules, or changed them."""
-        log.warning("the packet filter's table %s was changed by others", self._names.table)
+        log.warning("the packet filter's table %s was changed by others", self.names.table)
         self._firewall.install()
         self._accept_elsewhere()
 
@@ -266,7 +266,7 @@ class BridgeNetworks:
         with self._changing:
             self._endpoints.drain()
             self._keep_only(live)
-            for name in set(self._links.bridges(self._names)) - self._bridge_names():
+            for name in set(self._links.bridges(self.names)) - self._bridge_names():
                 self._links.remove(name)
             for network in self._catalog.bridges():
                 self._links.ensure_bridge(network)
@@ -289,8 +289,8 @@ class BridgeNetworks:
         gone = [one for one in self._records.endpoints() if one.id not in kept]
         gone += self._records.leaving()
         ports = {endpoint.host_interface for endpoint in live}
-        strays = [name for name in self._links.ports(self._names) if name not in ports]
-        self._links.remove_all(strays, self._names.leaving_group)
+        strays = [name for name in self._links.ports(self.names) if name not in ports]
+        self._links.remove_all(strays, self.names.leaving_group)
         self._records.remove_endpoints(endpoint.id for endpoint in gone)
 
     def purge(self) -> None:
@@ -306,7 +306,7 @@ class BridgeNetworks:
             self._stop_watch()
             self._pool.close()
             self._sync_foreign(())
-            for name in self._bridge_names() | set(self._links.bridges(self._names)):
+            for name in self._bridge_names() | set(self._links.bridges(self.names)):
                 self._links.remove(name)
             for network in self._catalog.sliced():
                 self._slices.remove_parent(network)
