@@ -19,40 +19,51 @@ MODIFIED, ADDED, DELETED = 0, 1, 2
 def list_changes(
     snapshots: Snapshotter, key: str, mountpoints: Iterable[str]
 ) -> tuple[tuple[int, str], ...]:
-    """Kind and path of each change, sorted; empty mountpoints that a start made are left out."""
+    """Kind and path of each change, sorted; mountpoints that a start made are left out where
+    nothing else is in them. The container may go on changing the tree."""
     parent = snapshots.stat(key).parent
     base = None if parent is None else Root(snapshots.open_root(parent))
     try:
-        ignored = set(mountpoints)
-        found = list(_walk(snapshots.changes_dir(key), "", base, ignored))
+        with Root.at(snapshots.changes_dir(key)) as upper:
+            nodes = [("/" + node.path, node.status) for node in upper.walk()]
+        found = list(_compare(nodes, base, set(mountpoints)))
     finally:
         if base:
             base.close()
     return tuple(sorted(found, key=lambda change: change[1]))
 
 
-def _walk(
-    directory: str, prefix: str, base: Root | None, ignored: set[str]
+def _compare(
+    nodes: list[tuple[str, os.stat_result]], base: Root | None, ignored: set[str]
 ) -> Iterator[tuple[int, str]]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            path = f"{prefix}/{entry.name}"
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-                yield DELETED, path
-                continue
-            is_directory = stat.S_ISDIR(status.st_mode)
-            if path in ignored and (is_directory or not status.st_size):
-                continue
-            below = list(_walk(entry.path, path, base, ignored)) if is_directory else []
-            old = _old_status(base, path)
-            # A directory is copied up when something below it changes; so Docker lists it too,
-            # but not when all below it were mountpoints.
-            if old is None:
-                yield ADDED, path
-            elif not is_directory or below or _differs(old, status):
-                yield MODIFIED, path
-            yield from below
+    changed_in: set[str] = set()
+    # What is in a directory comes before it.
+    for path, status in sorted(nodes, key=lambda node: node[0].count("/"), reverse=True):
+        inside = path in changed_in
+        if path in ignored and not inside and _is_empty(status):
+            continue
+        kind = _kind(path, status, base, inside)
+        if kind is not None:
+            changed_in.add(path.rpartition("/")[0])
+            yield kind, path
+
+
+def _is_empty(status: os.stat_result) -> bool:
+    """Of what a start may make: a directory, of which the content is looked at apart, or a file."""
+    return stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and not status.st_size)
+
+
+def _kind(path: str, status: os.stat_result, base: Root | None, inside: bool) -> int | None:
+    """A directory is copied up when something below it changes; so Docker lists it too, but not
+    when all below it were mountpoints."""
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+        return DELETED
+    old = _old_status(base, path)
+    if old is None:
+        return ADDED
+    if not stat.S_ISDIR(status.st_mode) or inside or _differs(old, status):
+        return MODIFIED
+    return None
 
 
 def _old_status(base: Root | None, path: str) -> os.stat_result | None:

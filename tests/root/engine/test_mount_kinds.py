@@ -13,10 +13,12 @@ import pytest
 from wherry.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from wherry.model.container import (
     BindOptions,
+    ContainerConfig,
     DriverConfig,
     HostConfig,
     ImageOptions,
     MountRequest,
+    NetworkingConfig,
     TmpfsOptions,
     VolumeOptions,
 )
@@ -362,3 +364,53 @@ def test_the_mounts_of_another_container(engine: Any, tmp_path: Path) -> None:
     assert os.listdir(Path(made.path, "part")) == ["x"]
     api.containers.remove(first)
     api.volumes.remove("vv")
+
+
+def test_mounts_are_no_changes_of_the_container(engine: Any, tmp_path: Path) -> None:
+    """Neither in a diff, nor in a commit, nor in an export; what is beside them is."""
+    from wherry.engine.api import CommitOptions
+
+    api = engine.engine
+    api.volumes.create("vol")
+    tmpfs = MountRequest(type="tmpfs", target="/t")
+    mounts = (volume("vol", "/data/db", no_copy=True), bind(tmp_path), tmpfs, image("/i/j"))
+    script = "for d in /data/db /b /t /data /tmp; do echo x > $d/file; done"
+    container = engine.create("sh", "-c", script, host=with_mounts(*mounts))
+    api.containers.start(container)
+    assert api.containers.wait(container).result(30).exit_code == 0
+    assert api.containers.changes(container) == (
+        (1, "/data"),
+        (1, "/data/file"),
+        (0, "/tmp"),
+        (1, "/tmp/file"),
+    )
+    archive = io.BytesIO()
+    api.files.export(container, archive.write)
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as tar:
+        names = set(tar.getnames())
+    assert {"data/file", "tmp/file"} <= names
+    assert not {"data/db/file", "b/file", "t/file", "i/j/etc/passwd"} & names
+    api.commits.commit(container, CommitOptions(repository="committed"))
+    api.containers.remove(container)
+    made = api.containers.create(
+        "", ContainerConfig(image="committed", cmd=("ls", "/", "/data")),
+        HostConfig(network_mode="none"), NetworkingConfig(),
+    ).id  # fmt: skip
+    layer = api.image_store.get("committed").layers[-1]
+    with tarfile.open(fileobj=io.BytesIO(b"".join(api.image_store.layer_tar(layer)))) as tar:
+        assert sorted(tar.getnames()) == ["data", "data/file", "tmp", "tmp/file"]
+    api.containers.remove(made)
+    api.images.remove("committed")
+    api.volumes.remove("vol")
+
+
+def test_a_deep_tree_is_compared(engine: Any) -> None:
+    script = "mkdir -p /tmp/$(yes d | head -1500 | tr '\\n' /) && touch /tmp/d/d/d/file"
+    container = engine.create("sh", "-c", script)
+    engine.engine.containers.start(container)
+    assert engine.engine.containers.wait(container).result(30).exit_code == 0
+    found = engine.engine.containers.changes(container)
+    assert (1, "/tmp/d/d/d/file") in found
+    assert len(found) == 1502
+    engine.engine.containers.remove(container)
