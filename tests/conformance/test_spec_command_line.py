@@ -146,3 +146,25 @@ def test_a_start_hook_has_the_environment_of_the_process(oci: Bundles) -> None:
         config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
 
     assert oci.lines("cat", "/tmp/hook", edit=edit) == ["bar"]
+
+
+@pytest.mark.skipif(bool(OTHER), reason="runc 1.1 thaws it")
+def test_a_control_group_that_is_frozen_is_refused(oci: Bundles) -> None:
+    v1 = Path("/sys/fs/cgroup/freezer")
+    config = base_config("true")
+    name, where = oci.bundle(config)
+    group = (v1 if v1.is_dir() else Path("/sys/fs/cgroup")) / oci.prefix / name
+    group.mkdir(parents=True)
+    switch = group / ("freezer.state" if v1.is_dir() else "cgroup.freeze")
+    switch.write_text("FROZEN" if v1.is_dir() else "1")
+    done = oci.call("run", "--bundle", str(where), name, check=False)
+    group.rmdir()
+    assert done.returncode == 1
+    assert "unexpectedly frozen" in done.stderr
+
+
+def test_debugging_leaves_a_line_in_the_log(oci: Bundles, tmp_path: Path) -> None:
+    name = oci.start("sleep", "100")
+    log = tmp_path / "log"
+    oci.call("--debug", "--log", str(log), "--log-format", "json", "exec", name, "true")
+    assert json.loads(log.read_text().splitlines()[0])["level"] == "debug"

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from wherry.cgroup.api import Cgroup
+from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
 from wherry.model.runtime_spec import (
     OCI_VERSION,
@@ -152,6 +152,7 @@ class Container:
             plain_terminal=plain_terminal,
             no_pivot=no_pivot,
         )
+        _refuse_frozen(host.cgroups, plan)
         self._make_directory()
         try:
             fifo = os.path.join(self.directory, FIFO)
@@ -325,7 +326,7 @@ class Container:
         if status == "stopped":
             raise Conflict(f"container {self.id!r} is not running")
         if status == "paused" and not ignore_paused:
-            raise Conflict(f"container {self.id!r} is paused")
+            raise Conflict(f"cannot exec in a paused container: {self.id!r} is to be resumed first")
         self.warnings = tuple(warnings(process))
         host = find_host()
         plan = plan_exec(
@@ -405,6 +406,18 @@ def _is_zombie(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def _refuse_frozen(cgroups: Cgroups, plan: Plan) -> None:
+    """A process that is born into a frozen group would never be set up."""
+    try:
+        frozen = not plan.scope and cgroups.open(plan.cgroup).frozen()
+    except NotFound:
+        return
+    if frozen:
+        raise Conflict(
+            f"container's cgroup unexpectedly frozen: thaw {plan.cgroup} or name another"
+        )
 
 
 def _kill_all(group: Cgroup | None, signum: int) -> None:

@@ -32,6 +32,8 @@ def command(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit status."""
     options = parser(arguments).parse_args(arguments)
     try:
+        if options.debug:
+            _log(options, f"{options.command} in {os.getcwd()}: {list(arguments)}", "debug")
         return _COMMANDS.get(options.command, _running)(options) or 0
     except (WherryError, OSError) as error:
         text = reason(error) if isinstance(error, OSError) else str(error)
@@ -40,10 +42,11 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def _log(options: argparse.Namespace, text: str, level: str = "error") -> None:
-    """Report an error on standard error, and where engines look for it; a warning only there if
-    they do."""
+    """Report an error on standard error, and where engines look for it; less than an error only
+    there if they do."""
     if level == "error" or not options.log:
-        sys.stderr.write(f"wherry-runtime: {text}\n")
+        mark = "level=debug " if level == "debug" else ""
+        sys.stderr.write(f"wherry-runtime: {mark}{text}\n")
     if not options.log:
         return
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

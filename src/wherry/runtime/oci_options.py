@@ -40,7 +40,7 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     made.add_argument("--root", default=ROOT, help="where the state of containers is kept")
     made.add_argument("--log", default="", help="a file for errors")
     made.add_argument("--log-format", choices=["text", "json"], default="text")
-    made.add_argument("--debug", action="store_true", help="accepted and without effect")
+    made.add_argument("--debug", action="store_true", help="log what is called")
     made.add_argument("--systemd-cgroup", action="store_true", help="have systemd make groups")
     commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
     asked = [add for names, add in _GROUPS if not names.isdisjoint(arguments)]
