@@ -218,6 +218,19 @@ def test_other_names_are_asked_elsewhere_as_they_came(bench: Bench) -> None:
     assert server.asked == ["udp", "tcp"]
 
 
+def test_services_and_what_is_below_a_name_are_asked_elsewhere(bench: Bench) -> None:
+    """The name itself is the container's, whatever type is asked for."""
+    server = bench.upstream(lambda packet: answer_to(packet, "192.0.2.7"))
+    inside = served(bench, server.address)
+    for name, kind in (("_http._tcp.web", 33), ("www.web", dns.AAAA), ("example.com", 15)):
+        packet = query(name, kind)
+        assert inside.ask(packet) == answer_to(packet, "192.0.2.7")
+    assert server.asked == ["udp"] * 3
+    own = inside.ask(query("web", 33))
+    assert (own[3] & 0xF, own[6:8]) == (dns.NO_ERROR, b"\0\0")
+    assert server.asked == ["udp"] * 3
+
+
 def test_a_truncated_answer_makes_the_container_ask_by_tcp(bench: Bench) -> None:
     server = bench.upstream(
         lambda packet: answer_to(packet, "0.0.0.0", flags=0x8380),
