@@ -63,6 +63,7 @@ VOLUME: Table = {
 SYSTEM: Table = {
     "df": ("disk", "Show disk usage"),
     "events": ("events", "Get real time events from the engine"),
+    "fsck": ("daemon", "Check, and repair, a data root that no engine uses"),
     "info": ("system", "Display system-wide information"),
     "prune": ("prune", "Remove unused data"),
 }

@@ -1,4 +1,5 @@
-"""``wherry daemon``: the engine in the foreground, as an interpreter of its own."""
+"""``wherry daemon``: the engine in the foreground, and ``wherry system fsck`` where none runs; both
+as an interpreter of its own."""
 
 from __future__ import annotations
 
@@ -14,4 +15,12 @@ def _run(context: Context, arguments: Arguments) -> int:
     os.execve(sys.executable, program, dict(context.environ))
 
 
-COMMANDS = {"daemon": Command("daemon [OPTIONS]", "Run the engine", _run, raw=True)}
+def _fsck(context: Context, arguments: Arguments) -> int:
+    program = [sys.executable, "-m", "wherry.daemon.fsck", *arguments.words]
+    os.execve(sys.executable, program, dict(context.environ))
+
+
+COMMANDS = {
+    "daemon": Command("daemon [OPTIONS]", "Run the engine", _run, raw=True),
+    "fsck": Command("system fsck [OPTIONS]", "Check a data root", _fsck, raw=True),
+}

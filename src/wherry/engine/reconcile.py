@@ -20,6 +20,7 @@ from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.records import Container
 from wherry.engine.restart import starts_with_engine
 from wherry.engine.settings import EngineSettings
+from wherry.engine.start_order import in_order
 from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import WherryError
 from wherry.network.api import Endpoint, Networks
@@ -60,7 +61,9 @@ def reconcile(
             lifecycle.record_exit(entry, status)
     _drop_strangers(settings, table, launcher, snapshots)
     _release_volumes({entry.id for entry in table}, volumes)
-    for entry in to_start:
+    # Without the delay of a restart: it would mix up the order.
+    to_start += [entry for entry, _ in ended if entry.record.state.status == "restarting"]
+    for entry in in_order(to_start, table.find):
         _start(lifecycle, entry)
 
 

@@ -152,7 +152,7 @@ class Database:
         """Read the whole file; DataCorrupt names the first thing that is wrong in it."""
         found = self.query("PRAGMA integrity_check(1)")
         if found[0][0] != "ok":
-            raise DataCorrupt(f"the database {self.path} is damaged: {found[0][0]}")
+            raise DataCorrupt(f"the database {self.path} is damaged: {found[0][0].strip()}")
 
     def close(self) -> None:
         """Fold the log into the file and close it. Idempotent."""
@@ -175,8 +175,8 @@ class Database:
         primary = code & 0xFF if code is not None else None
         if primary in _DAMAGED:
             return DataCorrupt(
-                f"the database {self.path} is damaged ({error}): restore it from a copy, or move "
-                "it away to start with an empty one"
+                f"the database {self.path} is damaged ({error}): run `wherry system fsck "
+                f"--data-root {os.path.dirname(self.path)} --repair`, or restore it from a copy"
             )
         if primary == sqlite3.SQLITE_FULL:
             return ResourceExhausted(f"cannot write to {self.path}: no space left on device")

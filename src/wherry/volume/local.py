@@ -66,7 +66,8 @@ class LocalVolumes:
 
     def __init__(self, directory: str, db: Database) -> None:
         """Makes the directory; removes what a crash left of volumes that are gone, or that were
-        not there yet."""
+        not there yet. One that has content and is not recorded (the database was lost) is never
+        removed, but recorded again."""
         self._directory = os.path.abspath(directory)
         self._db = db
         self._lock = threading.Lock()
@@ -76,9 +77,27 @@ class LocalVolumes:
         os.chmod(self._directory, 0o710)  # no other user reaches a setuid program in a volume
         db.migrate("volume", _SCHEMA)
         known = {row[0] for row in db.query("SELECT name FROM volume")}
-        for name in os.listdir(self._directory):
-            if name not in known:
+        found = set(os.listdir(self._directory))
+        for name in found - known:
+            if self._has_content(name):
+                self._record(name, os.stat(self._data(name)).st_mtime_ns, len(name) == 64)
+            else:
                 self._drop(name)
+        for name in known - found:
+            self._replace_lost(name)
+
+    def _has_content(self, name: str) -> bool:
+        try:
+            return bool(_NAME.fullmatch(name) and os.listdir(self._data(name)))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _replace_lost(self, name: str) -> None:
+        """A removal was interrupted, unless somebody uses the volume."""
+        if self.users(name):
+            self._make_directory(name)
+        else:
+            self._db.execute("DELETE FROM volume WHERE name = ?", name)
 
     def _drop(self, directory: str) -> None:
         """Remove a volume's directory, and never what is mounted there."""
@@ -102,12 +121,22 @@ class LocalVolumes:
                 return existing
             self._make_directory(name)
             reach("volume.directory")
-            self._db.execute(
-                f"INSERT INTO volume({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
-                name, driver, _encode(options), _encode(labels), time.time_ns(), anonymous,
-            )  # fmt: skip
+            self._record(name, time.time_ns(), anonymous, options, labels)
         reach("volume.recorded")
         return self.get(name)
+
+    def _record(
+        self,
+        name: str,
+        created_ns: int,
+        anonymous: bool,
+        options: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> None:
+        self._db.execute(
+            f"INSERT INTO volume({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
+            name, "local", _encode(options), _encode(labels), created_ns, anonymous,
+        )  # fmt: skip
 
     def _make_directory(self, name: str) -> None:
         self._drop(name)  # left by a crash before it was recorded
@@ -134,15 +163,15 @@ class LocalVolumes:
 
     def remove(self, name: str) -> None:
         """See :class:`wherry.volume.api.Volumes`."""
-        with self._lock:
-            with self._db.transaction() as db:
-                self.get(name)
-                if users := self.users(name):
-                    raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-                db.execute("DELETE FROM volume WHERE name = ?", name)
-            reach("volume.forgotten")
+        with self._lock, self._db.transaction() as db:
+            self.get(name)
+            if users := self.users(name):
+                raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
             doomed = f"{_REMOVED}{secrets.token_hex(8)}"
+            # First: a directory that is not recorded would be taken for a volume.
             os.rename(f"{self._directory}/{name}", f"{self._directory}/{doomed}")
+            reach("volume.forgotten")
+            db.execute("DELETE FROM volume WHERE name = ?", name)
         reach("volume.moved")
         with _sentences(f"cannot delete the content of the volume {name}"):
             self._drop(doomed)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,3 +138,46 @@ def test_a_container_of_another_runtime_is_taken_up(settings: EngineSettings) ->
     assert exited.result(patience(30)).exit_code == 137
     engine.containers.remove(container)
     engine.close()
+
+
+def test_after_a_reboot_containers_start_after_those_they_need(settings: EngineSettings) -> None:
+    engine = opened(settings)
+    # Named so that the order of the table, by id or by age, is not the one that is needed.
+    joining = create(engine, "sleep", "600", policy="always")
+    needed = create(engine, "sleep", "600", policy="always", network="bridge")
+    engine.containers.start(needed)
+    _join(engine, joining, needed)
+    engine.containers.start(joining)
+    pids = [engine.containers.get(one).state.pid for one in (needed, joining)]
+    engine.close()
+    _reboot(settings, pids)
+
+    engine = opened(settings)
+    states = [engine.containers.get(one).state for one in (needed, joining)]
+    assert [state.status for state in states] == ["running", "running"]
+    assert not {state.pid for state in states} & set(pids)
+    spaces = [os.readlink(f"/proc/{state.pid}/ns/net") for state in states]
+    assert spaces[0] == spaces[1]
+    engine.close()
+
+
+def _join(engine: Any, container: str, other: str) -> None:
+    """Let a container that was made first join the namespace of one that was made later."""
+    entry = engine.containers._table.find(container)
+    host = msgspec.structs.replace(entry.record.host, network_mode=f"container:{other}")
+    engine.containers._table.save(entry, msgspec.structs.replace(entry.record, host=host))
+
+
+def _reboot(settings: EngineSettings, pids: list[int]) -> None:
+    """What a reboot does: all processes and all that is in memory are gone."""
+    for pid in pids:
+        descriptor = os.pidfd_open(pid)
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        assert select.select([descriptor], [], [], patience(20.0))[0]
+        os.close(descriptor)
+    for state in Path(settings.exec_root, "containers").glob("*/state"):
+        deadline = time.monotonic() + patience(20.0)
+        while not (state / "exit.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # its monitor ends soon
+    shutil.rmtree(settings.exec_root)

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wherry.errors import Conflict
 from wherry.fs.atomic import write_atomic
 from wherry.fs.copy import copy_tree
-from wherry.fs.lock import FileLock
 from wherry.fs.remove import remove_tree
 from wherry.fs.walk import walk
 
@@ -37,24 +35,6 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_atomic(str(tmp_path / "file"), b"new")
     assert os.listdir(tmp_path) == ["file"]
-
-
-def test_a_second_engine_is_refused(tmp_path: Path) -> None:
-    path = str(tmp_path / "lock")
-    told = f"the data root /data is in use.*process {os.getpid()}"
-    with FileLock(path, what="the data root /data"), pytest.raises(Conflict, match=told):
-        FileLock(path, what="the data root /data")
-    FileLock(path, what="the data root /data").release()
-
-
-def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    path = str(tmp_path / "lock")
-    pid = os.fork()
-    if pid == 0:
-        FileLock(path, what="it")
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
-    FileLock(path, what="it").release()
 
 
 def sample(tree: Path) -> None:
