@@ -12,7 +12,6 @@ import pytest
 from tests.patience import patience
 from tests.root.engine.conftest import TestEngine, read_all, split_frames
 
-from wherry.daemon.wiring import open_engine
 from wherry.engine.records import ExecOptions
 from wherry.engine.settings import EngineSettings
 from wherry.errors import InvalidArgument, NotSupported
