@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -102,3 +103,50 @@ def test_the_engine_may_signal_whatever_it_runs_as(
     found = re.search(r"signal \(receive\) peer=(.*),", kernel.given.read_text())
     assert found
     assert found[1] == peer
+
+
+# --- what the profile's names cover ---
+
+_WRITABLE = re.compile(r"/proc/(sysvipc/|sys/kernel/(msg|sem|shm))")
+"""What belongs to the container's own IPC namespace."""
+
+
+def glob(pattern: str) -> re.Pattern[str]:
+    """A name of apparmor.d(5), section "Globbing", as a regular expression."""
+    words = {"**": ".*", "*": "[^/]*", "{": "(?:", "}": ")", ",": "|"}
+    parts = re.findall(r"\*\*|\[.*?\]|.", pattern)
+    return re.compile("".join(words.get(p, p if p[0] == "[" else re.escape(p)) for p in parts))
+
+
+def denied_names(kernel: Kernel) -> list[re.Pattern[str]]:
+    kernel.install_parser()
+    assert apparmor.has_default(CONFINING)
+    rules = re.findall(r"deny (/\S+) \S*w\S*,\n", kernel.given.read_text())
+    assert len(rules) > 8
+    return [glob(name) for name in rules]
+
+
+def settings(top: str) -> list[str]:
+    """All files below a directory of the kernel's that belong to no process."""
+    found = []
+    for directory, children, files in os.walk(top):
+        if directory == "/proc":
+            children[:] = [child for child in children if not child.isdigit()]
+        found += [os.path.join(directory, name) for name in files]
+    return found
+
+
+def test_no_setting_of_the_whole_machine_can_be_written(kernel: Kernel) -> None:
+    denied = denied_names(kernel)
+    found = [*settings("/proc"), *settings("/sys/kernel"), *settings("/sys/module")]
+    assert len(found) > 100
+    left = [path for path in found if not any(name.fullmatch(path) for name in denied)]
+    assert [path for path in left if not _WRITABLE.match(path)] == []
+    assert [path for path in left if path.startswith("/proc/sys/kernel/shm")]
+
+
+@pytest.mark.parametrize(
+    "path", ["/proc/12/attr/current", "/proc/12/task/12/comm", "/sys/fs/cgroup/a/cgroup.procs"]
+)
+def test_what_is_its_own_can_be_written(kernel: Kernel, path: str) -> None:
+    assert not any(name.fullmatch(path) for name in denied_names(kernel))
