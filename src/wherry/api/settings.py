@@ -11,9 +11,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "0.0.0"
     git_commit: str = ""
     build_time: str = ""
-    log_driver: str = "json-file"
-    """For containers that name none. Docker's default: docker-py reads the output of ``run`` only
-    from logs of this driver (or journald)."""
+    log_driver: str = ""
+    """What the daemon was told for containers that name none; empty: nothing, the engine's own."""
     host_ca: bool = False
     """Show the host's certificate authorities in builds and containers that do not say."""
     proxy_env: dict[str, str] = {}

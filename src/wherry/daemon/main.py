@@ -91,6 +91,8 @@ def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSett
         cgroup_parent=options.cgroup_parent,
         systemd_cgroups=cgroup_driver(options.exec_opts, options.cgroup_parent) == "systemd",
         runtimes=runtimes,
+        log_driver=options.log_driver,
+        log_options=options.log_opts,
         default_runtime=check_default(options.default_runtime, runtimes),
     )
 

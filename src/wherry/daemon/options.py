@@ -14,15 +14,16 @@ import msgspec
 
 from wherry.daemon.logs import FORMATS
 from wherry.daemon.runtimes import RuntimeEntry
+from wherry.engine.log_options import LOG_DRIVERS, check_log_config
 from wherry.engine.runtimes import OWN
 from wherry.errors import InvalidArgument
+from wherry.model.container import LogConfig
 
 DEFAULT_CONFIG = "/etc/wherry/daemon.json"
 DEFAULT_HOST = "unix:///run/wherry/wherry.sock"
-LOG_DRIVERS = ("json-file", "local", "none")
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 
-Kind = Literal["text", "number", "switch", "list"]
+Kind = Literal["text", "number", "switch", "list", "map"]
 
 
 class BadOptions(InvalidArgument):
@@ -87,12 +88,23 @@ OPTIONS = (
     Option("default-runtime", "text", "runtime of containers that name none"),
     Option("host-ca", "switch", "show the host's certificate authorities to containers and builds"),
     Option("insecure-tcp", "switch", "allow TCP without TLS: whoever can connect is root"),
-    Option("log-driver", "text", f"log of containers that name none: {', '.join(LOG_DRIVERS)}"),
+    Option(
+        "log-driver",
+        "text",
+        f"log of containers that name none: none or {', '.join(LOG_DRIVERS)}",
+    ),
+    Option("log-opt", "map", "KEY=VALUE of the log driver for containers", "log-opts"),
     Option("live-restore", "switch", "accepted; containers always outlive the engine"),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
 
-_DECODERS: dict[Kind, Any] = {"text": str, "number": int, "switch": bool, "list": list[str]}
+_DECODERS: dict[Kind, Any] = {
+    "text": str,
+    "number": int,
+    "switch": bool,
+    "list": list[str],
+    "map": dict[str, str],
+}
 _TABLES: dict[str, Any] = {"proxies": dict[str, str], "runtimes": dict[str, RuntimeEntry]}
 
 
@@ -106,7 +118,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     log_level: str = "info"
     log_format: str = "text"
     metrics_addr: str = ""
-    log_driver: str = "json-file"
+    log_driver: str = ""
+    log_opts: dict[str, str] = {}
     debug: bool = False
     group: str = ""
     labels: tuple[str, ...] = ()
@@ -135,6 +148,23 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     proxies: dict[str, str] = {}
 
 
+class _Pairs(argparse.Action):
+    """Collects KEY=VALUE of every time the flag is given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        key, mark, value = values.partition("=")
+        if not key or not mark:
+            parser.error(f"{option_string} {values!r} is not of the form KEY=VALUE")
+        have = getattr(namespace, self.dest, {})
+        setattr(namespace, self.dest, {**have, key: value})
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         raise BadOptions(f"{message}; see wherry daemon --help")
@@ -153,6 +183,8 @@ def _parser(version: str) -> argparse.ArgumentParser:
             parser.add_argument(
                 *names, dest=option.name, help=option.help, type=_switch, nargs="?", const=True
             )
+        elif option.kind == "map":
+            parser.add_argument(*names, dest=option.name, help=option.help, action=_Pairs)
         elif option.kind == "list":
             parser.add_argument(*names, dest=option.name, help=option.help, action="append")
         else:
@@ -218,6 +250,13 @@ def _check_key(path: str, key: str, value: object) -> None:
         raise BadOptions(f"the key {key!r} in {path} has a wrong value: {error}") from None
 
 
+def _check_log(options: Options) -> None:
+    try:
+        check_log_config(LogConfig(type=options.log_driver, config=options.log_opts))
+    except InvalidArgument as error:
+        raise BadOptions(f"the log of containers cannot be set up: {error}") from None
+
+
 def _checked(options: Options) -> Options:
     if options.log_level not in LEVELS:
         raise BadOptions(
@@ -227,11 +266,7 @@ def _checked(options: Options) -> Options:
         raise BadOptions(
             f"the log format {options.log_format!r} is not known: want one of {', '.join(FORMATS)}"
         )
-    if options.log_driver not in LOG_DRIVERS:
-        raise BadOptions(
-            f"the log driver {options.log_driver!r} is not known: want one of"
-            f" {', '.join(LOG_DRIVERS)}"
-        )
+    _check_log(options)
     for label in options.labels:
         if not label.partition("=")[0]:
             raise BadOptions(f"the label {label!r} has no key: want KEY=VALUE")

@@ -20,10 +20,10 @@ from wherry.engine.api import (
 from wherry.engine.changes import list_changes
 from wherry.engine.creation import Creator
 from wherry.engine.events import Events
-from wherry.engine.launch import Launcher, log_settings
+from wherry.engine.launch import Launcher
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.listing import PRUNE_FILTERS, list_containers, prunable
-from wherry.engine.log_options import log_attributes
+from wherry.engine.log_options import log_attributes, log_settings
 from wherry.engine.mount_changes import MountChanger
 from wherry.engine.mount_making import MountMaker
 from wherry.engine.records import Container, WaitResult

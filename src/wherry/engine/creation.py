@@ -14,7 +14,7 @@ from wherry.engine.api import Created
 from wherry.engine.events import Events
 from wherry.engine.groups import check_parent
 from wherry.engine.ids import new_id
-from wherry.engine.log_options import DEFAULT_LOG_DRIVER, check_log_config
+from wherry.engine.log_options import check_log_config, keeps_file, with_defaults
 from wherry.engine.mount_making import MountMaker
 from wherry.engine.mounts import plan_mounts
 from wherry.engine.network_requests import named_networks, requested_networks
@@ -27,7 +27,7 @@ from wherry.engine.signals import parse_signal
 from wherry.engine.spec import check_supported, merge_config
 from wherry.engine.table import ContainerTable
 from wherry.errors import InvalidArgument, NotFound
-from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
+from wherry.model.container import ContainerConfig, HostConfig, LogConfig, NetworkingConfig
 from wherry.model.image import Platform
 from wherry.network.api import Networks
 from wherry.snapshot.api import Snapshotter
@@ -70,6 +70,7 @@ class Creator:
         host_ca: bool | None,
     ) -> Created:
         image = self._image(config.image, platform)
+        host = with_defaults(host, self._settings.log_driver, self._settings.log_options)
         merged = merge_config(config, image.config.config)
         warnings = self._check(merged, host, networking)
         args = (*(merged.entrypoint or ()), *(merged.cmd or ()))
@@ -93,7 +94,6 @@ class Creator:
             undo.callback(shutil.rmtree, self._settings.container_dir(container_id), True)
             os.makedirs(self._settings.container_dir(container_id), mode=0o710)
             reach("create.directory")
-            driver = host.log_config.type or DEFAULT_LOG_DRIVER
             record = Container(
                 id=container_id,
                 name=taken,
@@ -101,14 +101,14 @@ class Creator:
                 image_id=image.id,
                 image_name=config.image,
                 config=merged,
-                host=_with_defaults(host, driver, self._settings.default_runtime),
+                host=_with_defaults(host, self._settings.default_runtime),
                 networking=networks,
                 path=args[0],
                 args=tuple(args[1:]),
                 mounts=mounts,
                 created_mountpoints=(_MARK,),
-                log_driver=driver,
-                log_path=self._log_path(container_id, driver),
+                log_driver=host.log_config.type,
+                log_path=self._log_path(container_id, host.log_config),
                 host_ca=self._settings.host_ca if host_ca is None else host_ca,
             )
             self._table.add(record)
@@ -138,7 +138,7 @@ class Creator:
         self, config: ContainerConfig, host: HostConfig, networking: NetworkingConfig
     ) -> tuple[str, ...]:
         check_policy(host.restart_policy, host.auto_remove)
-        check_log_config(host)
+        check_log_config(host.log_config)
         check_runtime(self._settings, host.runtime or "")
         port_requests(config, host)
         parse_signal(config.stop_signal or "")
@@ -153,19 +153,18 @@ class Creator:
     def _mounts_of(self, ref: str) -> tuple[MountPoint, ...]:
         return self._table.find(ref).record.mounts
 
-    def _log_path(self, container_id: str, driver: str) -> str:
-        if driver == "none":
+    def _log_path(self, container_id: str, log: LogConfig) -> str:
+        if not keeps_file(log):
             return ""
-        name = f"{container_id}-json.log" if driver == "json-file" else "container.log"
+        name = f"{container_id}-json.log" if log.type == "json-file" else "container.log"
         return os.path.join(self._settings.container_dir(container_id), name)
 
 
-def _with_defaults(host: HostConfig, driver: str, runtime: str) -> HostConfig:
+def _with_defaults(host: HostConfig, runtime: str) -> HostConfig:
     """The host part as inspect shows it: defaults that were chosen here are named."""
     return msgspec.structs.replace(
         host,
         network_mode=host.network_mode or "default",
-        log_config=msgspec.structs.replace(host.log_config, type=driver),
         runtime=host.runtime or runtime,
         shm_size=host.shm_size or 64 * 1024 * 1024,
         ipc_mode=host.ipc_mode or "private",

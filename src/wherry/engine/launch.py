@@ -14,23 +14,21 @@ from dataclasses import dataclass
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.engine.bundle import BundleMaker
 from wherry.engine.groups import group_path
+from wherry.engine.log_options import log_settings
 from wherry.engine.mount_sources import MountSources
 from wherry.engine.networking import Connection, Networking
 from wherry.engine.records import Container
 from wherry.engine.runtimes import check_mounts, external_runtime
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
-from wherry.errors import Conflict, InvalidArgument, NotFound, WherryError
+from wherry.errors import Conflict, NotFound, WherryError
 from wherry.network.api import Endpoint, PublishedPort
-from wherry.runtime.api import LogSettings, Process, Runtime, StartRequest
+from wherry.runtime.api import Process, Runtime, StartRequest
 from wherry.snapshot.api import Snapshotter
 from wherry.sys.faults import reach
 
 _SOCKETS_AT_START = 200
 """One message takes about 250 descriptors; those of further ports follow."""
-_LOG_SIZE = 20 * 1024 * 1024
-_LOG_FILES = 5
-"""A log is bounded unless its owner says ``max-size=-1``: full disks are dockerd's oldest wound."""
 
 
 @dataclass(frozen=True)
@@ -184,32 +182,3 @@ def _descriptors(attach: PendingAttach | None, connection: Connection) -> list[i
 def _console_size(record: Container) -> tuple[int, int] | None:
     size = record.host.console_size
     return size if size and any(size) else None
-
-
-def log_settings(record: Container) -> LogSettings:
-    """Where the monitor writes; sizes as Docker's options name them (``10m``, ``3``)."""
-    options = record.host.log_config.config or {}
-    driver = record.log_driver
-    size = options.get("max-size")
-    return LogSettings(
-        driver=driver,
-        path=record.log_path,
-        max_size=parse_size(size) if size else _LOG_SIZE,
-        max_files=int(options.get("max-file") or _LOG_FILES),
-        compress=options.get("compress", "true" if driver == "local" else "false") == "true",
-    )
-
-
-_SUFFIXES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-
-
-def parse_size(text: str) -> int:
-    """``20m`` in bytes; -1 (no limit) gives 0. InvalidArgument."""
-    if text == "-1":
-        return 0
-    lowered = text.strip().lower().removesuffix("b")
-    digits = lowered.rstrip("kmgt")
-    suffix = lowered[len(digits) :]
-    if not digits.isdigit() or suffix not in _SUFFIXES:
-        raise InvalidArgument(f"invalid size: '{text}'")
-    return int(digits) * _SUFFIXES[suffix]

@@ -36,6 +36,10 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     runtimes: dict[str, tuple[str, ...]] = {}
     """Other OCI runtimes by name: program (an absolute path) and the arguments that come first."""
     default_runtime: str = "wherry"
+    log_driver: str = ""
+    """Of containers that name none; empty: ``local``."""
+    log_options: dict[str, str] = {}
+    """Options of that driver for containers that do not set them."""
 
     @property
     def instance(self) -> str:

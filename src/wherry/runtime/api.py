@@ -17,11 +17,32 @@ from wherry.errors import WherryError
 from wherry.snapshot.api import OverlayMount
 
 
+class LogTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A logging service that gets what a container prints, and what it is told of the container.
+
+    ``driver`` is a name of ``wherry.runtime.logs.drivers``; ``options`` are Docker's of that
+    driver, checked before. ``attributes`` are the labels and variables that go along.
+    """
+
+    driver: str
+    options: dict[str, str] = {}
+    container_id: str = ""
+    container_name: str = ""  # without a slash
+    image_id: str = ""
+    image_name: str = ""
+    command: str = ""
+    created_ns: int = 0
+    tag: str = ""
+    attributes: dict[str, str] = {}
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where a monitor writes what the container prints.
 
     ``driver`` is ``local`` (Wherry's framed records, docs/formats/logs.md), ``json-file``
     (Docker's lines) or ``none``. ``path`` is the current file; rotated ones are ``path.1``, ...
+    ``attributes`` stand in every line of ``json-file``. ``remote`` is a service that gets
+    everything, too.
     """
 
     driver: str
@@ -29,6 +50,16 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_size: int = 20 * 1024 * 1024
     max_files: int = 5
     compress: bool = False
+    attributes: dict[str, str] = {}
+    remote: LogTarget | None = None
+    buffer: int = 0
+    """Bytes that are kept for a service or disk that is slow before the oldest are dropped; 0: the
+    container waits instead."""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether a process beside the monitor does the writing or sending."""
+        return self.remote is not None or (self.buffer > 0 and self.driver != "none")
 
 
 class ExternalRuntime(msgspec.Struct, frozen=True, kw_only=True):

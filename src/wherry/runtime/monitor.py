@@ -23,9 +23,8 @@ from wherry.errors import Conflict, InvalidArgument, WherryError
 from wherry.model.runtime_spec import Hook
 from wherry.runtime.api import ExitStatus, HeldPort
 from wherry.runtime.attach import Client
+from wherry.runtime.held import bound_to
 from wherry.runtime.hooks import run_hooks
-from wherry.runtime.logs.lines import Lines
-from wherry.runtime.logs.writer import open_writer
 from wherry.runtime.messages import (
     Attach,
     CloseStdin,
@@ -45,6 +44,7 @@ from wherry.runtime.messages import (
     to_monitor,
 )
 from wherry.runtime.ops.devices import set_size
+from wherry.runtime.output_log import OutputLog
 from wherry.runtime.state import write_exit
 from wherry.sys.faults import reach
 
@@ -68,7 +68,6 @@ class Monitor:
     def __init__(self, keep: Keep, fds: list[int], cgroups: Cgroups) -> None:
         self._keep = keep
         self._cgroups = cgroups
-        self._log = open_writer(keep.log)
         self._handlers: dict[int, Handler] = {}
         self._connections: dict[int, socket.socket] = {}
         self._clients: dict[int, Client] = {}
@@ -80,7 +79,7 @@ class Monitor:
         self._exited: Exited | None = None
         self._epoll = select.epoll()
         self._take(fds)
-        self._lines = {1: Lines(), 2: Lines()}
+        self._log = OutputLog(keep.log)
 
     def _take(self, fds: list[int]) -> None:
         """Take the descriptors in the order that :class:`Keep` describes."""
@@ -121,6 +120,7 @@ class Monitor:
                 if handler is not None:
                     handler(fd)
             self._check_time()
+        self._log.end_shipper()
 
     def _patience(self) -> float:
         """Seconds until something has to be done even if nothing happens; -1: never."""
@@ -170,8 +170,8 @@ class Monitor:
             self._end_output(fd)
 
     def _deliver(self, stream: int, data: bytes) -> None:
-        if self._log is not None:
-            self._log.write(stream, self._lines[stream].feed(data, time.time_ns()))
+        self._log.write(stream, data)
+        self._attend_shipper()
         for client in list(self._clients.values()):
             try:
                 client.deliver(stream, data)
@@ -194,7 +194,7 @@ class Monitor:
 
     def _pace(self) -> None:
         """Stop reading output while a client has too much to take, and go on afterwards."""
-        paused = any(client.full for client in self._clients.values())
+        paused = self._log.full or any(client.full for client in self._clients.values())
         if paused == self._paused:
             return
         self._paused = paused
@@ -205,6 +205,25 @@ class Monitor:
                 self._forget(fd)
             else:
                 self._watch(fd, select.EPOLLIN, self._on_output)
+
+    def _attend_shipper(self) -> None:
+        """Watch what waits for a logging service."""
+        shipper = self._log.shipper
+        if shipper is not None:
+            if shipper.pending:
+                self._watch(shipper.fileno(), select.EPOLLOUT, self._on_shipper)
+            else:
+                self._forget_shipper()
+
+    def _forget_shipper(self) -> None:
+        if self._log.shipper is not None:
+            self._forget(self._log.shipper.fileno())
+
+    def _on_shipper(self, fd: int) -> None:
+        self._forget(fd)
+        self._log.flush()
+        self._attend_shipper()
+        self._pace()
 
     # --- attached clients ---
 
@@ -434,11 +453,10 @@ class Monitor:
 
     def _finish(self, code: int) -> None:
         """Record the end, then tell everybody."""
+        self._forget_shipper()
+        self._log.finish()
+        self._attend_shipper()
         now = time.time_ns()
-        if self._log is not None:
-            for stream, lines in self._lines.items():
-                self._log.write(stream, lines.finish(now))
-            self._log.close()
         oom_killed = bool(self._keep.cgroup and self._with_cgroup(self._end_cgroup))
         reach("monitor.ungrouped")
         close_all(self._held)  # whoever hears of the end may want the ports again
@@ -478,18 +496,3 @@ class Monitor:
             run_hooks(self._keep.poststop, stopped)
         except WherryError:
             pass  # runtime.md, "Lifecycle" 13: a failing poststop hook changes nothing
-
-
-def bound_to(fd: int) -> HeldPort | None:
-    """What a socket is bound to; None if it is none of an internet protocol."""
-    try:
-        one = socket.socket(fileno=fd)
-    except OSError:
-        return None
-    try:
-        address = one.getsockname()
-        if one.family not in (socket.AF_INET, socket.AF_INET6):
-            return None
-        return HeldPort(int(one.type), one.proto, address[0], address[1])
-    finally:
-        one.detach()

@@ -20,7 +20,7 @@ from wherry.runtime.api import ExecRequest, ExternalRuntime, LogSettings, StartR
 from wherry.runtime.documents import decode, read_spec
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import Host
-from wherry.runtime.logs.writer import open_writer
+from wherry.runtime.logs.first_try import check_log
 from wherry.runtime.messages import (
     Keep,
     Start,
@@ -85,9 +85,9 @@ def _start(
     client = tuple(fds[: request.attach])
     rest = fds[len(client) :]
     netns = rest.pop(0) if request.netns else None
-    log = open_writer(request.log)  # a log that cannot be is found out before the start
-    if log is not None:
-        log.close()
+    if request.log.remote is not None:
+        taken()  # nobody is to wait for another's logging service
+    check_log(request.log)
     spec = read_spec(request.bundle)
     if request.external is not None:
         _start_elsewhere(

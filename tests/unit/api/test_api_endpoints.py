@@ -135,6 +135,23 @@ def test_broken_filters(api: Any, filters: str) -> None:
 # --- containers --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("agent", "log", "driver"),
+    [
+        ("docker-sdk-python/7.1.0", {}, "json-file"),
+        ("docker-compose/1.29.2 docker-py/4.4.4", {}, "json-file"),
+        ("docker-sdk-python/7.1.0", {"Type": "none"}, "none"),
+        ("Docker-Client/28.2.2 (linux)", {}, ""),
+    ],
+)
+def test_docker_py_gets_logs_that_it_reads(
+    api: Any, engine: Any, agent: str, log: dict[str, str], driver: str
+) -> None:
+    body = {"Image": "busybox", "HostConfig": {"LogConfig": log}}
+    assert api.call("POST", "/containers/create", body, User_Agent=agent)[0] == 201
+    assert engine.containers.calls[0][3].log_config.type == driver
+
+
 def test_create_passes_everything_on(api: Any, engine: Any) -> None:
     body = {
         "Image": "busybox",
@@ -158,7 +175,7 @@ def test_create_passes_everything_on(api: Any, engine: Any) -> None:
     assert (name, config.cmd, config.entrypoint) == ("web", ("date",), ("",))
     assert (config.hostname, config.exposed_ports) == ("", {"80/tcp": {}})
     assert host.memory == 1024
-    assert host.log_config.type == "json-file"
+    assert host.log_config.type == ""
     assert host.port_bindings["80/tcp"][0].host_port == "8080"
     assert host.port_bindings["81/tcp"] is None
     assert networking.endpoints_config["Mine"] is None

@@ -33,7 +33,7 @@ _HARMLESS = frozenset(
 _EMPTY_MEANS_NONE = ("masked_paths", "readonly_paths")  # an empty list masks nothing
 _LOCAL_LOGS = ("", "json-file", "local", "none")
 _LOCAL_LOG_OPTIONS = frozenset(
-    ("max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag")
+    "max-size max-file compress labels labels-regex env env-regex tag mode".split()
 )
 _SAFE_SECURITY = (
     "no-new-privileges",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -9,11 +10,13 @@ import msgspec
 from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
 from wherry.api.params import filters, flag, json_body, number, shaped
+from wherry.api.settings import ApiSettings
 from wherry.api.wire import containers as wire
 from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 
 HOST_CA_ANNOTATION = "org.wherry.host-ca"
 HOST_CA_HEADER = "x-wherry-host-ca"
+_DOCKER_PY = re.compile(r"\bdocker-(?:sdk-python|py)/")
 
 
 class _HostParts(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -32,7 +35,7 @@ async def create(context: Context, request: Request, _: str) -> Reply:
     body = _listed(await json_body(request, context.settings), "Cmd", "Entrypoint", "Shell")
     config = shaped(body, ContainerConfig)
     parts = shaped(body, _HostParts)
-    host = _with_log_driver(parts.host_config, context.settings.log_driver)
+    host = _with_log_driver(parts.host_config, request, context.settings)
     created = await context.quick(
         context.engine.containers.create,
         request.value("name").removeprefix("/"),
@@ -45,10 +48,13 @@ async def create(context: Context, request: Request, _: str) -> Reply:
     return context.json({"Id": created.id, "Warnings": created.warnings}, 201)
 
 
-def _with_log_driver(host: HostConfig, default: str) -> HostConfig:
-    if host.log_config.type:
+def _with_log_driver(host: HostConfig, request: Request, settings: ApiSettings) -> HostConfig:
+    """docker-py's ``run()`` returns output only if the log is json-file or journald: its
+    containers get json-file, unless somebody chose (docs/decisions/0004-log-driver.md)."""
+    agent = request.headers.get("user-agent", "")
+    if host.log_config.type or settings.log_driver or not _DOCKER_PY.search(agent):
         return host
-    log = msgspec.structs.replace(host.log_config, type=default)
+    log = msgspec.structs.replace(host.log_config, type="json-file")
     return msgspec.structs.replace(host, log_config=log)
 
 

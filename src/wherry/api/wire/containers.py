@@ -140,7 +140,7 @@ def inspection(
         "ResolvConfPath": _beside(directory, "resolv.conf"),
         "HostnamePath": _beside(directory, "hostname"),
         "HostsPath": _beside(directory, "hosts"),
-        "LogPath": container.log_path,
+        "LogPath": container.log_path if container.log_driver == "json-file" else "",
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": driver,

@@ -10,6 +10,7 @@ from wherry.api.settings import ApiSettings
 from wherry.api.times import rfc3339
 from wherry.api.versions import MAXIMUM, MINIMUM, spelled
 from wherry.engine.api import CacheUse, SystemInfo
+from wherry.engine.log_options import DEFAULT_LOG_DRIVER, LOG_DRIVERS
 
 # /info has the kernel's names for a processor, images and /version have Go's
 _KERNEL_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -66,7 +67,7 @@ def _abilities(info: SystemInfo, settings: ApiSettings) -> dict[str, Any]:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "local", "none"],
+            "Log": LOG_DRIVERS,
         },
         "MemoryLimit": True,
         "SwapLimit": True,
@@ -78,7 +79,7 @@ def _abilities(info: SystemInfo, settings: ApiSettings) -> dict[str, Any]:
         "PidsLimit": True,
         "OomKillDisable": info.cgroup_version == "1",
         "IPv4Forwarding": True,
-        "LoggingDriver": settings.log_driver,
+        "LoggingDriver": settings.log_driver or DEFAULT_LOG_DRIVER,
         "CgroupDriver": info.cgroup_driver,
         "CgroupVersion": info.cgroup_version,
     }

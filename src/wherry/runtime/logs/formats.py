@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import struct
 import time
+from collections.abc import Mapping
 
 from wherry.runtime.logs.lines import PIECE
 
@@ -43,9 +44,15 @@ def _replace_each(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("wherry-replace-each", _replace_each)
 
 
-def json_lines(stream: int, time_ns: int, data: bytes) -> bytes:
+def json_attributes(attributes: Mapping[str, str]) -> str:
+    """The member of each line that holds its container's attributes; nothing without any."""
+    pairs = [f'"{n.translate(_ESCAPES)}":"{v.translate(_ESCAPES)}"' for n, v in attributes.items()]
+    return f',"attrs":{{{",".join(pairs)}}}' if pairs else ""
+
+
+def json_lines(stream: int, time_ns: int, data: bytes, attributes: str = "") -> bytes:
     """Docker's lines for whole lines of one stream, or for one piece of a line."""
-    tail = f'","stream":"{NAMES[stream]}","time":"{rfc3339_nano(time_ns)}"}}\n'
+    tail = f'","stream":"{NAMES[stream]}"{attributes},"time":"{rfc3339_nano(time_ns)}"}}\n'
     lines = []
     for line in split_lines(data):
         for start in range(0, len(line), PIECE):

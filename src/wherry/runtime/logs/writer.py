@@ -26,14 +26,20 @@ class LogWriter(Protocol):
 
 
 def open_writer(settings: LogSettings) -> LogWriter | None:
-    """The writer for a driver, None for ``none``; InvalidArgument if it is not known."""
-    if settings.driver == "none":
+    """What the monitor itself writes with: None for ``none``, and where another process writes.
+    InvalidArgument if the driver is not known."""
+    if settings.driver == "none" or (settings.shipped and settings.remote is None):
         return None
+    return open_file_writer(settings)
+
+
+def open_file_writer(settings: LogSettings) -> LogWriter:
+    """The writer of a log file; InvalidArgument if the driver is not known."""
     if settings.driver not in ("local", "json-file"):
         raise InvalidArgument(
             f"unknown log driver {settings.driver!r}: use local, json-file or none"
         )
-    if not settings.path.startswith("/"):
+    if not os.path.isabs(settings.path):
         raise InvalidArgument(f"the log's path {settings.path!r} is not absolute")
     return LocalWriter(settings) if settings.driver == "local" else JsonFileWriter(settings)
 
@@ -198,10 +204,11 @@ class JsonFileWriter:
 
     def __init__(self, settings: LogSettings) -> None:
         self._file = RotatedFile(settings)
+        self._attributes = formats.json_attributes(settings.attributes)
 
     def write(self, stream: int, entries: Iterable[Entry]) -> None:
         for time_ns, data, _ in entries:
-            self._file.append(formats.json_lines(stream, time_ns, data))
+            self._file.append(formats.json_lines(stream, time_ns, data, self._attributes))
 
     def close(self) -> None:
         self._file.close()
