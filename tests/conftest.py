@@ -86,8 +86,9 @@ def pytest_report_header() -> list[str]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
     parser.addoption(
-        "--fault-rounds", type=int, default=200, help="how often tests/faults kills something"
+        "--fault-rounds", type=int, default=60, help="how often tests/faults kills something"
     )
+    parser.addoption("--fault-at", default="", help="only cases with this, as 'engine at start.'")
     parser.addoption("--fault-seed", type=int, default=0, help="repeat the rounds of a seed")
 
 

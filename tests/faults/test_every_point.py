@@ -147,6 +147,7 @@ def test_whoever_is_killed_wherever(ground: Ground, pytestconfig: pytest.Config)
     chance = random.Random(seed)
     watched = [case for operation in OPERATIONS for case in ground.watch(operation)]
     assert {case.point for case in watched} == set(POINTS)
+    watched = [case for case in watched if pytestconfig.getoption("--fault-at") in str(case)]
     each = list({(case.point, case.role): case for case in reversed(watched)}.values())
     chance.shuffle(each)
     cases = [*each, *chance.choices(watched, k=max(0, wanted - len(each)))][:wanted]
@@ -159,4 +160,4 @@ def test_whoever_is_killed_wherever(ground: Ground, pytestconfig: pytest.Config)
             wrong.append(f"round {number}, {case}: " + "; ".join(found))
             print(wrong[-1], flush=True)
     assert not wrong, f"of seed {seed}:\n" + "\n".join(wrong)
-    assert len(ground.missed) <= len(cases) // 10, [str(case) for case in ground.missed]
+    assert len(ground.missed) <= 1 + len(cases) // 10, [str(case) for case in ground.missed]

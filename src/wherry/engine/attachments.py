@@ -22,7 +22,7 @@ from wherry.engine.network_requests import (
 )
 from wherry.engine.networking import Networking
 from wherry.engine.records import Container
-from wherry.engine.table import ContainerTable
+from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from wherry.model.container import EndpointSettings
 from wherry.network.api import Endpoint, Network, NetworkRequest, Networks, Sandbox
@@ -136,22 +136,29 @@ class Attachments:
             wanted = msgspec.structs.replace(record, networking=rest)
             endpoint = record.endpoints.get(network.name)
             if endpoint:
-                wanted = self._disconnect_running(record, wanted, endpoint)
-            self._table.save(entry, wanted)
+                self._disconnect_running(entry, wanted, endpoint)
+            else:
+                self._table.save(entry, wanted)
 
-    def _disconnect_running(
-        self, record: Container, wanted: Container, endpoint: Endpoint
-    ) -> Container:
+    def _disconnect_running(self, entry: Entry, wanted: Container, endpoint: Endpoint) -> None:
+        record = entry.record
         rest = {n: e for n, e in record.endpoints.items() if n != endpoint.network_name}
         now = _with_endpoints(wanted, rest)
         try:
             with self._inside(record) as sandbox:
                 self._settle(record, now, sandbox)
-                self._networking.detach(endpoint, sandbox)
+                self._part(entry, now, endpoint, sandbox)
         except _Ended:
-            self._networking.detach(endpoint, None)
+            self._part(entry, now, endpoint, None)
         self._files.detached(now, endpoint)
-        return now
+
+    def _part(
+        self, entry: Entry, now: Container, endpoint: Endpoint, sandbox: Sandbox | None
+    ) -> None:
+        """Recorded first: of an engine that is killed here a link is left that nobody has, which
+        the next one removes."""
+        self._table.save(entry, now)
+        self._networking.detach(endpoint, sandbox)
 
     def remove_link(self, name: str) -> None:
         owner, _, alias = name.removeprefix("/").partition("/")

@@ -30,7 +30,7 @@ def exec_process(
 ) -> Process:
     """What the runtime is asked to execute: the container's process with the exec's own command,
     environment, directory and user. InvalidArgument for an unknown user."""
-    base = _container_process(runtime_dir)
+    base = _container_process(record, runtime_dir)
     user = _user(record, options, base)
     env = replace_env(base.env, (*((_TERM,) if options.tty else ()), *options.env))
     if options.user and not any(entry.startswith("HOME=") for entry in options.env):
@@ -50,9 +50,12 @@ def exec_process(
     )
 
 
-def _container_process(runtime_dir: str) -> Process:
-    with open(os.path.join(runtime_dir, "bundle", "config.json"), "rb") as file:
-        return msgspec.json.decode(file.read(), type=_Bundle).process
+def _container_process(record: Container, runtime_dir: str) -> Process:
+    try:
+        with open(os.path.join(runtime_dir, "bundle", "config.json"), "rb") as file:
+            return msgspec.json.decode(file.read(), type=_Bundle).process
+    except FileNotFoundError:
+        raise Conflict(f"container {record.id} is not running") from None
 
 
 def _user(record: Container, options: ExecOptions, base: Process) -> ResolvedUser:

@@ -130,7 +130,7 @@ class Execs:
             state_dir = os.path.join(
                 self._settings.runtime_dir(record.container_id), "exec", record.id
             )
-            os.makedirs(state_dir, mode=0o700)
+            _make_state_dir(state_dir, container)
             reach("exec.directory")
             request = self._request(record, container, state_dir, detach, console_size)
             fds = (streams[1].fileno(),) if streams else ()
@@ -217,3 +217,13 @@ def _check_runs(entry: Entry) -> None:
         )
     if status != "running":
         raise Conflict(f"container {entry.id} is not running")
+
+
+def _make_state_dir(path: str, entry: Entry) -> None:
+    """In the directory of a run, which goes with its end: it must not be made again."""
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), 0o700)
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:
+        raise Conflict(f"container {entry.id} is not running") from None

@@ -69,8 +69,7 @@ class Launcher:
             if attach:
                 # The monitor has its own copy; ours would keep the stream open for ever.
                 undo.callback(attach.stream.close)
-            runtime_dir = self._settings.runtime_dir(record.id)
-            undo.callback(shutil.rmtree, runtime_dir, True)
+            undo.callback(self.forget, record.id)
             check_mounts(self._settings, record)
             prepared = self._sources.open(record)
             undo.callback(self._sources.close, record.id)
@@ -135,9 +134,13 @@ class Launcher:
 
     def release(self, record: Container) -> None:
         """Give back what a run that has ended had."""
+        self.release_network(record)
+        self.forget(record.id)
+
+    def release_network(self, record: Container) -> None:
+        """The part of it that others may want: addresses, names, ports."""
         self._networking.disconnect(record.endpoints.values())
         self._sources.close(record.id)
-        shutil.rmtree(self._settings.runtime_dir(record.id), ignore_errors=True)
 
     def clean_up(self, record: Container) -> None:
         """Kill and remove what a monitor that died could not: the processes and their group."""
@@ -167,8 +170,12 @@ class Launcher:
             group.remove()
 
     def forget(self, container_id: str) -> None:
-        """Drop what is remembered of a container that is removed."""
-        shutil.rmtree(self._settings.runtime_dir(container_id), ignore_errors=True)
+        """Drop what is remembered of a run. An exec that begins meanwhile finds no directory."""
+        place = self._settings.runtime_dir(container_id)
+        doomed = f"{place}.{os.urandom(4).hex()}"
+        with suppress(FileNotFoundError):
+            os.rename(place, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _descriptors(attach: PendingAttach | None, connection: Connection) -> list[int]:

@@ -167,11 +167,14 @@ class Lifecycle:
             error="",
         )
         # The ports are free before anybody learns that the container has ended.
-        self._launcher.release(record)
+        self._launcher.release_network(record)
         reach("exit.released")
         ended = msgspec.structs.replace(record, state=state, endpoints={}, ports=())
         self._table.save(entry, ended)
         reach("exit.recorded")
+        self._launcher.forget(
+            record.id
+        )  # with the monitor's record of the end, now that it is ours
         if status.oom_killed:
             self._events.container("oom", ended)
         seconds = str(ran_ns // 10**9)
