@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from wherry.sys import mount as m
 from wherry.sys.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
-from wherry.sys.overlay import mount_overlay
+from wherry.sys.overlay import mount_overlay, mount_overlay_at
 
 _IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 
@@ -36,13 +36,29 @@ def clone_layers(layers: Sequence[str], subpath: str, place: int) -> int:
     ``subpath`` in them. ``place`` as for :func:`clone_below`. FileNotFoundError."""
     if len(layers) == 1:  # overlayfs refuses a single one
         return clone_subtree(layers[0], subpath)
-    whole = mount_overlay(layers)
+    whole = _mount_layers(layers, place)
     if not subpath:
         return whole
     try:
         return clone_below(whole, subpath, place)
     finally:
         os.close(whole)
+
+
+def _mount_layers(layers: Sequence[str], place: int) -> int:
+    """A detached overlay; before Linux 6.5 it is for a moment mounted on ``place``, whose name is
+    good in the mount namespace of this process only, and its own."""
+    try:
+        return mount_overlay(layers)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    name = os.readlink(f"/proc/self/fd/{place}")
+    mount_overlay_at(name, layers)
+    try:
+        return m.open_tree(m.AT_FDCWD, name, m.OPEN_TREE_CLONE)
+    finally:
+        m.umount2(name, m.MNT_DETACH)
 
 
 def clone_below(tree: int, subpath: str, place: int) -> int:
