@@ -13,6 +13,8 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from wherry.engine.launch import Launcher
@@ -24,12 +26,13 @@ from wherry.engine.start_order import in_order
 from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import WherryError
 from wherry.network.api import Endpoint, Networks
-from wherry.runtime.api import ExitStatus, Runtime
+from wherry.runtime.api import ExitStatus, Process, Runtime
 from wherry.snapshot.api import Snapshotter
 from wherry.volume.api import Volumes
 
 _LOG = logging.getLogger(__name__)
 _IS_ID = re.compile(r"[0-9a-f]{64}")
+_ASKED_AT_A_TIME = 16
 _UNKNOWN_EXIT = 255
 """The exit code of a container of whose end nothing is known, as Docker reports it."""
 
@@ -48,11 +51,11 @@ def reconcile(
     to_start = [e for e in table if not _was_running(e) and starts_with_engine(e.record)]
     ended: list[tuple[Entry, ExitStatus]] = []
     _abandon_starts(settings, table, launcher)
-    for entry in table:
-        if _was_running(entry):
-            status = _adopt(settings, runtime, lifecycle, entry)
-            if status is not None:
-                ended.append((entry, status))
+    were_running = [entry for entry in table if _was_running(entry)]
+    for entry, found in _find_processes(settings, runtime, were_running):
+        status = _adopt(settings, runtime, lifecycle, entry, found)
+        if status is not None:
+            ended.append((entry, status))
     networks.reconcile(_live_endpoints(table))
     launcher.resume([entry.record for entry in table if entry.process is not None])
     for entry, status in ended:
@@ -80,13 +83,28 @@ def _abandon_starts(settings: EngineSettings, table: ContainerTable, launcher: L
             launcher.abandon(entry.record)
 
 
+def _find_processes(
+    settings: EngineSettings, runtime: Runtime, entries: Sequence[Entry]
+) -> Iterator[tuple[Entry, Process | ExitStatus | None]]:
+    """What is left of runs. Each monitor has to wake up and answer, so many are asked at a time."""
+
+    def find(entry: Entry) -> Process | ExitStatus | None:
+        if entry.record.state.status == "restarting":
+            return None
+        return runtime.adopt(os.path.join(settings.runtime_dir(entry.id), "state"))
+
+    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
+        yield from zip(entries, pool.map(find, entries), strict=True)
+
+
 def _adopt(
-    settings: EngineSettings, runtime: Runtime, lifecycle: Lifecycle, entry: Entry
+    settings: EngineSettings,
+    runtime: Runtime,
+    lifecycle: Lifecycle,
+    entry: Entry,
+    found: Process | ExitStatus | None,
 ) -> ExitStatus | None:
     """Take up a container; how it ended if it did."""
-    state_dir = os.path.join(settings.runtime_dir(entry.id), "state")
-    waiting = entry.record.state.status == "restarting"
-    found = None if waiting else runtime.adopt(state_dir)
     if found is None:
         return ExitStatus(code=_exit_code(entry.record), finished_ns=time.time_ns())
     if isinstance(found, ExitStatus):

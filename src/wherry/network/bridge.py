@@ -28,7 +28,7 @@ from wherry.network.endpoints import Endpoints
 from wherry.network.firewall import Firewall, FirewallState
 from wherry.network.friendly import ForeignRules
 from wherry.network.inside import choose_gateway
-from wherry.network.links import Links, occupied
+from wherry.network.links import EngineLinks, Links, occupied
 from wherry.network.naming import HostNames
 from wherry.network.publishing import Publisher
 from wherry.network.records import Records
@@ -265,20 +265,22 @@ class BridgeNetworks:
     def reconcile(self, live: Sequence[Endpoint]) -> None:
         with self._changing:
             self._endpoints.drain()
-            self._keep_only(live)
-            for name in set(self._links.bridges(self.names)) - self._bridge_names():
+            found = self._links.of_engine(self.names)
+            self._keep_only(live, found)
+            for name in found.bridges - self._bridge_names():
                 self._links.remove(name)
             for network in self._catalog.bridges():
                 self._links.ensure_bridge(network)
                 for endpoint in self._records.endpoints(network.id):
-                    self._links.rejoin(network, endpoint.host_interface)
+                    if port := found.ports.get(endpoint.host_interface):
+                        self._links.rejoin(network, port)
             self._firewall.install()
             self._accept_elsewhere()
 
     def _bridge_names(self) -> set[str]:
         return {network.interface for network in self._catalog.bridges()}
 
-    def _keep_only(self, live: Sequence[Endpoint]) -> None:
+    def _keep_only(self, live: Sequence[Endpoint], found: EngineLinks) -> None:
         """Links and leases of these endpoints stay, all others go."""
         known = {endpoint.id for endpoint in self._records.endpoints()}
         networks = {network.id for network in self._catalog.all()}
@@ -289,8 +291,7 @@ class BridgeNetworks:
         gone = [one for one in self._records.endpoints() if one.id not in kept]
         gone += self._records.leaving()
         ports = {endpoint.host_interface for endpoint in live}
-        strays = [name for name in self._links.ports(self.names) if name not in ports]
-        self._links.remove_all(strays, self.names.leaving_group)
+        self._links.remove_all(sorted(set(found.ports) - ports), self.names.leaving_group)
         self._records.remove_endpoints(endpoint.id for endpoint in gone)
 
     def purge(self) -> None:
@@ -302,11 +303,12 @@ class BridgeNetworks:
             return
         with self._changing:
             self._endpoints.drain()
-            self._keep_only(())
+            found = self._links.of_engine(self.names)
+            self._keep_only((), found)
             self._stop_watch()
             self._pool.close()
             self._sync_foreign(())
-            for name in self._bridge_names() | set(self._links.bridges(self.names)):
+            for name in self._bridge_names() | found.bridges:
                 self._links.remove(name)
             for network in self._catalog.sliced():
                 self._slices.remove_parent(network)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from wherry.errors import Conflict, InternalError, ResourceExhausted
 from wherry.network import sysctl
@@ -20,6 +21,15 @@ from wherry.sys.netlink.connection import NetlinkError
 from wherry.sys.netlink.route import Interface, Link, RouteConnection, Veth
 
 _DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLinks:
+    """This engine's ends of pairs by name, and its bridges but those that were given a name by
+    their network."""
+
+    ports: Mapping[str, Link]
+    bridges: Set[str]
 
 
 class Links:
@@ -63,23 +73,21 @@ class Links:
     def exists(self, name: str) -> bool:
         return self._route.find_link(name) is not None
 
-    def rejoin(self, network: Network, port: str) -> None:
+    def of_engine(self, names: HostNames) -> EngineLinks:
+        """What there is on the host at this moment."""
+        links = self._route.links()
+        return EngineLinks(
+            ports={link.name: link for link in links if names.is_port(link.name)},
+            bridges={
+                link.name for link in links if link.kind == "bridge" and names.is_bridge(link.name)
+            },
+        )
+
+    def rejoin(self, network: Network, port: Link) -> None:
         """Join a port to its bridge again, if that was made anew."""
-        bridge, link = self._route.find_link(network.interface), self._route.find_link(port)
-        if bridge and link and link.master != bridge.index:
-            self._route.set_master(port, bridge.index)
-
-    def ports(self, names: HostNames) -> list[str]:
-        """This engine's ends of pairs."""
-        return [link.name for link in self._route.links() if names.is_port(link.name)]
-
-    def bridges(self, names: HostNames) -> list[str]:
-        """This engine's bridges, but those that were given a name by their network."""
-        return [
-            link.name
-            for link in self._route.links()
-            if link.kind == "bridge" and names.is_bridge(link.name)
-        ]
+        bridge = self._bridges[network.interface]
+        if port.master != bridge.index:
+            self._route.set_master(port.name, bridge.index)
 
     def remove_all(self, ports: Sequence[str], group: int) -> None:
         """Remove ports together; see :meth:`RouteConnection.delete_links`."""
@@ -148,13 +156,8 @@ def _bridge_addresses(network: Network) -> list[Interface]:
 def route_mtu(route: RouteConnection) -> int:
     """The size of packets that the host's default route takes, 1500 bytes at most: larger ones
     from containers would have to be fragmented or be lost."""
-    mtus = {link.index: link.mtu for link in route.links()}
-    found = [
-        mtus.get(one.interface, _DEFAULT_MTU)
-        for one in route.routes()
-        if one.destination is None and one.interface
-    ]
-    return min([_DEFAULT_MTU, *found])
+    ways = {one.interface for one in route.routes() if one.destination is None and one.interface}
+    return min([_DEFAULT_MTU, *(route.mtu_of(index) for index in ways)])
 
 
 def occupied(route: RouteConnection) -> list[Prefix]:

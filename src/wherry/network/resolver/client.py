@@ -32,6 +32,7 @@ from wherry.network.sandbox import open_sandbox
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 10.0  # seconds for an answer: the machine may be busy
+_TOGETHER = 32  # requests that are sent before their answers are read
 _RESTARTS = 5
 """Times in a row that the resolver may end before it has answered anything."""
 
@@ -201,10 +202,12 @@ class ResolverClient:
                 if self._connection is None:
                     self._start()
                 self._exchange(protocol.Begin())
-                for member in self._members.values():
-                    self._exchange(protocol.Announce(member))
-                for served in list(self._served.values()):
-                    self._renew(served)
+                self._exchange_all([protocol.Announce(one) for one in self._members.values()])
+                all_served = list(self._served.values())
+                held = self._exchange_all([protocol.Serve(one.view) for one in all_served])
+                for served, is_held in zip(all_served, held, strict=True):
+                    if not is_held:
+                        self._renew(served)
                 for container_id, ports in self._ports.items():
                     self._renew_ports(container_id, ports)
                 self._exchange(protocol.End())
@@ -216,8 +219,8 @@ class ResolverClient:
         raise InternalError("the embedded resolver cannot be started: it ends at once")
 
     def _renew(self, served: _Served) -> None:
-        """Serve a container as before, by the sockets there are or by new ones."""
-        if self._exchange(protocol.Serve(served.view)) or not served.pid:
+        """Serve a container by new sockets, if it runs."""
+        if not served.pid:
             return
         try:
             sandbox = open_sandbox(served.pid)
@@ -303,9 +306,16 @@ class ResolverClient:
 
     def _exchange(self, request: protocol.Request, descriptors: Iterable[int] = ()) -> bool:
         """OSError if the resolver has ended."""
+        self._send(request, descriptors)
+        return self._answer()
+
+    def _send(self, request: protocol.Request, descriptors: Iterable[int] = ()) -> None:
         if self._connection is None:
             raise ConnectionResetError("there is no resolver")
         socket.send_fds(self._connection, [protocol.encode(request)], list(descriptors))
+
+    def _answer(self) -> bool:
+        assert self._connection is not None
         answer = self._connection.recv(protocol.PACKET_LIMIT)
         if not answer:
             raise ConnectionResetError("the resolver has ended")
@@ -313,6 +323,16 @@ class ResolverClient:
             return protocol.decode_answer(answer).held
         except msgspec.DecodeError as error:
             raise ConnectionResetError("the resolver does not make sense") from error
+
+    def _exchange_all(self, requests: Sequence[protocol.Request]) -> list[bool]:
+        """Several at a time, which spares waiting for each. OSError."""
+        answers: list[bool] = []
+        for start in range(0, len(requests), _TOGETHER):
+            some = requests[start : start + _TOGETHER]
+            for request in some:
+                self._send(request)
+            answers += [self._answer() for _ in some]
+        return answers
 
     def _drop_connection(self) -> None:
         if self._connection:

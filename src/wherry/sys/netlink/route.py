@@ -39,6 +39,7 @@ _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
 _IFLA_MASTER, _IFLA_LINKINFO = 10, 18
 _IFLA_OPERSTATE, _IFLA_GROUP, _IFLA_NET_NS_FD = 16, 27, 28
+_IFLA_EXT_MASK, _SKIP_STATISTICS = 29, 1 << 3
 _IF_OPER_UP = b"\x06"
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
@@ -224,6 +225,10 @@ class RouteConnection:
         payload = _link_header() + text(_IFLA_IFNAME, name)
         return _parse_link(self._connection.call(Message(_RTM_GETLINK, payload))[0])
 
+    def mtu_of(self, index: int) -> int:
+        """In bytes. ENODEV if there is no such link."""
+        return _parse_link(self._connection.call(Message(_RTM_GETLINK, _link_header(index)))[0]).mtu
+
     def find_link(self, name: str) -> Link | None:
         try:
             return self.link(name)
@@ -298,9 +303,8 @@ class RouteConnection:
                     raise
 
     def links(self) -> list[Link]:
-        return [
-            _parse_link(one) for one in self._connection.dump(_all(_RTM_GETLINK, _link_header()))
-        ]
+        wanted = _link_header() + u32(_IFLA_EXT_MASK, _SKIP_STATISTICS)
+        return [_parse_link(one) for one in self._connection.dump(_all(_RTM_GETLINK, wanted))]
 
     def addresses(self) -> list[tuple[int, Interface]]:
         """Index of the link and address with prefix length, of all links."""
