@@ -85,6 +85,8 @@ def pytest_report_header() -> list[str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--api-definition", metavar="FILE", help="Docker's definition of its API")
+    parser.addoption("--schemathesis", metavar="PROGRAM", help="to try the definition with")
     parser.addoption(
         "--fault-rounds", type=int, default=60, help="how often tests/faults kills something"
     )

@@ -24,12 +24,14 @@ from wherry.errors import (
     Unavailable,
     WherryError,
 )
+from wherry.fs.tar.entry import BadArchive
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound
 
 _STATUSES: tuple[tuple[type[WherryError], int], ...] = (
     # derived errors stand before their bases
     (TooLarge, 413),
     (Stalled, 408),
+    (BadArchive, 400),  # what leads here was sent by the client
     (CommandNotFound, 400),
     (CommandNotExecutable, 400),
     (InvalidArgument, 400),

@@ -17,7 +17,7 @@ from wherry.engine.ids import new_id
 from wherry.engine.log_options import check_log_config, keeps_file, with_defaults
 from wherry.engine.mount_making import MountMaker
 from wherry.engine.mounts import plan_mounts
-from wherry.engine.network_requests import named_networks, requested_networks
+from wherry.engine.network_requests import named_networks, parse_link, requested_networks
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container, MountPoint
 from wherry.engine.restart import check_policy
@@ -141,6 +141,7 @@ class Creator:
         check_log_config(host.log_config)
         check_runtime(self._settings, host.runtime or "")
         port_requests(config, host)
+        self._check_links(host)
         parse_signal(config.stop_signal or "")
         check_parent(self._settings, host.cgroup_parent)
         if config.working_dir and not posixpath.isabs(config.working_dir):
@@ -149,6 +150,15 @@ class Creator:
                 "absolute path"
             )
         return tuple(check_supported(config, host))
+
+    def _check_links(self, host: HostConfig) -> None:
+        """Docker's status is that of a wrong request, whatever the container lacks."""
+        for text in host.links or ():
+            name, _ = parse_link(text)
+            try:
+                self._table.find(name)
+            except NotFound as error:
+                raise InvalidArgument(f"could not get container for {name}: {error}") from None
 
     def _mounts_of(self, ref: str) -> tuple[MountPoint, ...]:
         return self._table.find(ref).record.mounts

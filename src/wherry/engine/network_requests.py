@@ -11,6 +11,7 @@ from wherry.engine.records import Container
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import EndpointSettings, HostConfig, NetworkingConfig
 from wherry.network.api import Endpoint, EndpointRequest, Network, Networks
+from wherry.network.names import check_extra_hosts
 
 BRIDGE = "bridge"
 _PREDEFINED = (BRIDGE, "host", "none")
@@ -39,7 +40,9 @@ def is_user_defined(network: Network | str) -> bool:
 def requested_networks(
     host: HostConfig, networking: NetworkingConfig
 ) -> dict[str, EndpointSettings]:
-    """The networks to attach to, the one of the network mode first."""
+    """The networks to attach to, the one of the network mode first. InvalidArgument, also for
+    names of other hosts that are malformed."""
+    check_extra_hosts(host.extra_hosts or ())
     mode = network_mode(host)
     given = {
         (BRIDGE if name == "default" else name): settings or EndpointSettings()

@@ -189,6 +189,12 @@ def own_names(hostname: str, domainname: str) -> str:
     return f"{hostname}.{domainname} {hostname}" if domainname else hostname
 
 
+def check_extra_hosts(entries: Iterable[str]) -> None:
+    """InvalidArgument for an entry that is not ``NAME:ADDRESS``."""
+    for entry in entries:
+        _split(entry)
+
+
 def _extra(entries: Iterable[str], host_gateway: str) -> Iterable[tuple[str, str]]:
     for entry in entries:
         name, address = _split(entry)
