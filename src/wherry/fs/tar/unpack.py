@@ -145,11 +145,12 @@ class Unpacker:
         self._finish_directory(self.parents.root, entry)
 
     def _make_file(self, parent: Directory, name: str, entry: Entry, reader: TarReader) -> None:
+        mode = entry.mode & 0o777
         try:
-            fd = os.open(name, _CREATE, 0o600, dir_fd=parent.fd)
+            fd = os.open(name, _CREATE, mode, dir_fd=parent.fd)
         except FileExistsError:
             self._clear(parent, name, entry)
-            fd = os.open(name, _CREATE, 0o600, dir_fd=parent.fd)
+            fd = os.open(name, _CREATE, mode, dir_fd=parent.fd)
         try:
             if entry.sparse is not None:
                 _write_sparse(fd, entry, reader)
@@ -158,15 +159,24 @@ class Unpacker:
             else:
                 for piece in reader.content():
                     write_all(fd, piece)
-            uid, gid = self._owner or (entry.uid, entry.gid)
-            os.fchown(fd, uid, gid)
-            os.fchmod(fd, entry.mode)
+            self._own(fd, entry)
             if entry.xattrs:
                 attributes.set_xattrs(fd, entry.xattrs)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
         self.parents.changed(parent, name, replaced=False)
+
+    def _own(self, fd: int, entry: Entry) -> None:
+        """Owner, then mode. Most files have both by their making, and each change is a transaction
+        of the file system's."""
+        owner = self._owner or (entry.uid, entry.gid)
+        status = os.fstat(fd)
+        changed = owner != (status.st_uid, status.st_gid)
+        if changed:
+            os.fchown(fd, *owner)
+        if changed or stat.S_IMODE(status.st_mode) != entry.mode:
+            os.fchmod(fd, entry.mode)
 
     def _make_directory(self, parent: Directory, name: str, entry: Entry) -> None:
         status = parent.status(name)
