@@ -74,7 +74,9 @@ def test_only_the_standard_streams_are_open(box: Box) -> None:
 def test_the_environment_is_exactly_the_one_asked_for(box: Box) -> None:
     env = ("PATH=/bin", "A=1", "EMPTY=", "ODD", "SPACE=a b", "A=2")
     data = box.run("cat", "/proc/self/environ", process_env=env).stdout
-    assert data.split(b"\0")[:-1] == [one.encode() for one in (*env, "HOME=/root")]
+    # Of two values of a variable the last one counts, in the place of the first (as with runc).
+    passed = ("PATH=/bin", "A=2", "EMPTY=", "ODD", "SPACE=a b", "HOME=/root")
+    assert data.split(b"\0")[:-1] == [one.encode() for one in passed]
 
 
 @pytest.mark.parametrize(("uid", "home"), [(0, "/root"), (1000, "/home/alice"), (4242, "/")])
@@ -424,11 +426,6 @@ def test_an_interpreter_that_is_missing(box: Box) -> None:
             {"process_rlimits": (Rlimit(type="RLIMIT_X", soft=1, hard=1),)},
             InvalidArgument,
             "unknown resource limit 'RLIMIT_X'",
-        ),
-        (
-            {"process_capabilities": Capabilities(bounding=("CAP_NO",))},
-            InvalidArgument,
-            "unknown capability 'CAP_NO'",
         ),
         (
             {"mounts": (Mount(destination="/x", type="bind", source="/no/such"),)},
