@@ -12,6 +12,7 @@ from bench.rows.launch import Launch
 from bench.rows.many import Growth, Removal, SpeakingMemory
 from bench.rows.memory import EngineMemory, HelperMemory, WholeMemory
 from bench.rows.network import PORT_LATENCY, PORT_THROUGHPUT, PublishedBurst, Restart
+from bench.rows.streams import STREAM_ROWS
 
 ROWS: tuple[Row, ...] = (
     DockerRun("docker-run", "docker run --rm, bridge", "bridge", target=0.25),
@@ -33,8 +34,9 @@ ROWS: tuple[Row, ...] = (
     SpeakingMemory(),
     Removal(),
     Growth(),
-    CopyFiles("cp-in", "docker cp of 5,000 files, in", out=False, target=0.5),
-    CopyFiles("cp-out", "docker cp of 5,000 files, out", out=True, target=0.5),
+    CopyFiles("cp-in", "archive of 5,000 files, in", out=False),
+    CopyFiles("cp-out", "archive of 5,000 files, out", out=True),
+    *STREAM_ROWS,
     Build("build", "flask build, no cache", cached=False),
     Build("build-cached", "flask build, cached", cached=True),
 )
