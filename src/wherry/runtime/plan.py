@@ -192,7 +192,17 @@ def plan_container(
     moved = layout.systemd or (not layout.unified and bool(users))
     join = () if born_inside else (JoinCgroup(() if moved else layout.tasks(cgroup), bool(late)),)
     tree = _tree_ops(
-        spec, linux, bundle, rootfs, made, join, hooks, state, console_size, plain_terminal
+        spec,
+        linux,
+        bundle,
+        rootfs,
+        made,
+        join,
+        layout.unified,
+        hooks,
+        state,
+        console_size,
+        plain_terminal,
     )
     ops = (
         *_joining_ops(joined, entered, netns, made),
@@ -415,6 +425,7 @@ def _tree_ops(
     rootfs: OverlayMount | None,
     made: int,
     join: Sequence[Op],
+    unified: bool,
     hooks: Hooks,
     state: State,
     console_size: tuple[int, int] | None,
@@ -434,7 +445,7 @@ def _tree_ops(
         yield MakePlacePrivate(root)
     yield MountRoot(root, rootfs)
     apart = made & ns.CLONE_NEWCGROUP or any(one.type == "cgroup" for one in linux.namespaces)
-    plain, cgroups = mount_ops(mapped(spec.mounts, linux), bundle, bool(apart), not join)
+    plain, cgroups = mount_ops(mapped(spec.mounts, linux), bundle, bool(apart), unified)
     yield from plain
     yield from device_ops(spec, linux)
     yield from console_ops(spec.process, console_size, bind=True, plain=plain_terminal)
