@@ -309,6 +309,8 @@ def test_prune_keeps_what_a_stopped_container_wants(bench: Bench) -> None:
     bench.network("gone", labels={"a": "b"})
     bench.network("other", labels={"a": "c"})
     bench.container("sleeper", start=False, networks={"kept": EndpointSettings()})
+    assert bench.engine.attachments.prune({"until": ["1h"]}) == ()
+    assert bench.engine.attachments.prune({"label!": ["a"]}) == ()
     assert bench.engine.attachments.prune({"label": ["a=b"]}) == ("gone",)
     assert bench.engine.attachments.prune() == ("other",)
     with pytest.raises(InvalidArgument, match="invalid filter"):
