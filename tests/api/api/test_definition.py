@@ -5,7 +5,7 @@ OpenAPI), ``--schemathesis PROGRAM`` the program, by default the one on the PATH
 
 What an answer may be:
 - 501 and 503 are answers (what is refused by name, and swarms), 500 is not;
-- ``null`` where the definition has a list or a map that is empty: so dockerd answers.
+- ``null`` where the definition has a list, a map or a number that is not set: so dockerd answers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,8 @@ import pytest
 pytestmark = pytest.mark.root
 _STREAMS = "/(events|session|build|auth|images/create)$|/(attach|stats|logs|wait|push)|/attach/ws$"
 _NULLS = (
-    'null is not of type "array"',
-    'null is not of type "object"',
-    'null is not of type "integer"',  # MemorySwappiness
+    "null is not of type",
     '"Mirrors":null',  # inside of an alternative
-    "AllowNondistributableArtifactsCIDRs",
 )
 
 
@@ -118,8 +115,8 @@ def _failures(report: Path) -> list[str]:
 
 def _of_scenario(recorder: dict[str, Any]) -> set[str]:
     found = set()
-    for case, checks in recorder["checks"].items():
-        response = recorder["interactions"].get(case, {}).get("response") or {}
+    for case, checks in recorder.get("checks", {}).items():
+        response = recorder.get("interactions", {}).get(case, {}).get("response") or {}
         for check in checks:
             failure = (check.get("failure_info") or {}).get("failure")
             if failure and not _allowed(failure, response.get("status_code", 0)):

@@ -323,6 +323,13 @@ def test_volumes_and_networks_that_reach_the_host(guarded: Guarded) -> None:
     assert guarded.create(NetworkingConfig=asked)[0] in (403, 404)
 
 
+def test_parts_of_the_engine_without_a_rule_are_refused(guarded: Guarded) -> None:
+    """The policy lists ``* /volumes/**``; nobody wrote a rule about copies of volumes."""
+    assert guarded.daemon.call("GET", "/volumes/others/export")[0] == 200
+    status, answer = guarded.call("GET", "/volumes/others/export")
+    assert (status, "no rule" in answer["message"]) == (403, True)
+
+
 # --- images ------------------------------------------------------------------------------------
 
 

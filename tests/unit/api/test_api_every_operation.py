@@ -96,3 +96,27 @@ def test_versions_that_are_not_served(api: Any, version: str, words: str) -> Non
 )
 def test_what_is_no_version(api: Any, path: str) -> None:
     assert api.call("GET", path)[:2] == (404, {"message": "page not found"})
+
+
+# --- what each version has ---------------------------------------------------------------------
+
+
+def test_members_of_images_come_and_go_with_the_version(api: Any) -> None:
+    for version, twice, container in (
+        ("1.43", True, True),
+        ("1.44", False, True),
+        ("1.45", False, False),
+    ):
+        listed = api.call("GET", f"/v{version}/images/json?all=1")[1][0]
+        found = api.call("GET", f"/v{version}/images/busybox/json")[1]
+        used = api.call("GET", f"/v{version}/system/df?type=image")[1]["Images"][0]
+        assert ["VirtualSize" in value for value in (listed, found, used)] == [twice] * 3
+        assert ("ContainerConfig" in found, "Container" in found) == (container, container)
+        if twice:
+            assert found["VirtualSize"] == found["Size"]
+
+
+def test_members_of_info_go_with_the_version(api: Any) -> None:
+    name = "AllowNondistributableArtifactsCIDRs"
+    for version, there in (("1.24", True), ("1.48", True), ("1.49", False), ("1.51", False)):
+        assert (name in api.call("GET", f"/v{version}/info")[1]["RegistryConfig"]) is there

@@ -6,6 +6,7 @@ from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
 from wherry.api.params import filters, flag
 from wherry.api.wire import images as wire
+from wherry.api.wire import older
 
 
 async def list_(context: Context, request: Request, _: str) -> Reply:
@@ -17,11 +18,12 @@ async def list_(context: Context, request: Request, _: str) -> Reply:
     if not flag(request, "all"):
         parents = {image.parent for image in context.engine.image_store.list()}
         found = tuple(i for i in found if i.references or i.repo_digests or i.id not in parents)
-    return context.json([wire.summary(image) for image in found])
+    return context.json([older.image(wire.summary(image), request.version) for image in found])
 
 
 async def inspect(context: Context, request: Request, name: str) -> Reply:
-    return context.json(wire.inspection(context.engine.images.get(name)))
+    found = wire.inspection(context.engine.images.get(name))
+    return context.json(older.image_inspection(found, request.version))
 
 
 async def history(context: Context, request: Request, name: str) -> Reply:

@@ -100,10 +100,14 @@ async def _followed(
     encoder: LogEncoder,
 ) -> Answer:
     """Until the container ends, or ``until`` is over; what it wrote last is still sent."""
-    follower = await context.opened(
-        reader.follow, since_ns=wanted.since, until_ns=wanted.until, tail=wanted.tail
-    )
     ended = asyncio.ensure_future(_until_stopped(context, container.id))
+    try:
+        follower = await context.opened(
+            reader.follow, since_ns=wanted.since, until_ns=wanted.until, tail=wanted.tail
+        )
+    except BaseException:
+        ended.cancel()
+        raise
     try:
         stream = context.stream(request, content_type(request.version, tty=wanted.form.tty))
         async with asyncio.timeout(_seconds_until(wanted.until)):

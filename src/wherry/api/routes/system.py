@@ -9,6 +9,7 @@ from wherry.api.http.message import Reply, Request
 from wherry.api.routes.volumes import usage_of, volume_json
 from wherry.api.wire import containers as container_wire
 from wherry.api.wire import images as image_wire
+from wherry.api.wire import older
 from wherry.api.wire import system as wire
 from wherry.engine.api import EngineApi
 
@@ -34,12 +35,14 @@ async def version(context: Context, request: Request, _: str) -> Reply:
 
 async def information(context: Context, request: Request, _: str) -> Reply:
     info = await context.quick(context.engine.system.info)
-    return context.json(wire.information(info, context.settings))
+    found = wire.information(info, context.settings)
+    return context.json(older.information(found, request.version))
 
 
 async def disk_usage(context: Context, request: Request, _: str) -> Reply:
     kinds = request.query.get("type") or list(_KINDS)
-    return context.json(await context.slow(_usage, context.engine, kinds))
+    found = await context.slow(_usage, context.engine, kinds)
+    return context.json(older.usage(found, request.version))
 
 
 def _usage(engine: EngineApi, kinds: list[str]) -> dict[str, Any]:
