@@ -31,6 +31,7 @@ from wherry.runtime.ops.kernel import (
     AwaitHooks,
     AwaitMappings,
     BecomeRoot,
+    CheckLabel,
     JoinCgroup,
     JoinContainer,
     JoinKeyring,
@@ -57,6 +58,7 @@ from wherry.runtime.plan_tree import (
     console_ops,
     device_ops,
     finish_dev,
+    labelled,
     mapped,
     mount_ops,
     sysctl_ops,
@@ -434,6 +436,8 @@ def _tree_ops(
     """Everything between the new namespaces and the new root."""
     if spec.process is None or spec.root is None:
         return
+    if linux.mount_label:
+        yield CheckLabel(linux.mount_label)
     if spec.hostname or spec.domainname:
         if not made & ns.CLONE_NEWUTS and not any(n.type == "uts" for n in linux.namespaces):
             raise InvalidArgument("a host name needs a UTS namespace of the container's own")
@@ -445,7 +449,8 @@ def _tree_ops(
         yield MakePlacePrivate(root)
     yield MountRoot(root, rootfs)
     apart = made & ns.CLONE_NEWCGROUP or any(one.type == "cgroup" for one in linux.namespaces)
-    plain, cgroups = mount_ops(mapped(spec.mounts, linux), bundle, bool(apart), unified)
+    mounts = labelled(mapped(spec.mounts, linux), linux.mount_label)
+    plain, cgroups = mount_ops(mounts, bundle, bool(apart), unified)
     yield from plain
     yield from device_ops(spec, linux)
     yield from console_ops(spec.process, console_size, bind=True, plain=plain_terminal)

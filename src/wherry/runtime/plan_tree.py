@@ -90,6 +90,25 @@ def mapped(mounts: Sequence[Mount], linux: Linux) -> tuple[Mount, ...]:
     )
 
 
+# Those whose files have no labels of their own on a disk.
+_LABELLED = frozenset({"tmpfs", "devpts"})
+
+
+def labelled(mounts: Sequence[Mount], label: str) -> tuple[Mount, ...]:
+    """The mounts with the label that config-linux.md, section "Mount Label", wants for their files.
+
+    mount(8), "context=": in quotes, because of the commas of its categories.
+    """
+    if not label:
+        return tuple(mounts)
+    return tuple(
+        msgspec.structs.replace(one, options=(*one.options, f'context="{label}"'))
+        if one.type in _LABELLED
+        else one
+        for one in mounts
+    )
+
+
 def _clean(path: str) -> str:
     return os.path.normpath("/" + path.lstrip("/"))
 

@@ -11,7 +11,13 @@ import msgspec
 import pytest
 from tests.root.runtime.boxes import Box, wait
 
-from wherry.errors import InternalError, InvalidArgument, NotFound, PermissionDenied
+from wherry.errors import (
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+)
 from wherry.model.runtime_spec import (
     Capabilities,
     LinuxDevice,
@@ -438,7 +444,8 @@ def test_an_interpreter_that_is_missing(box: Box) -> None:
             "cannot mount nosuchfs on /x: no such device",
         ),
         ({"process_apparmor_profile": "p"}, Exception, "this kernel runs without AppArmor"),
-        ({"process_selinux_label": "p"}, Exception, "this kernel runs without SELinux"),
+        ({"process_selinux_label": "p"}, NotSupported, "this kernel runs without SELinux"),
+        ({"linux_mount_label": "p"}, NotSupported, "label 'p' of mounts: this kernel runs without"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(

@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 
-from wherry.errors import PermissionDenied
+from wherry.errors import NotSupported, PermissionDenied
 from wherry.runtime.messages import Waiting, receive, send, to_init
 from wherry.runtime.ops.base import Op, Setup
 from wherry.sys.files import PROC_SUPER_MAGIC, filesystem_type
@@ -151,6 +151,21 @@ class JoinKeyring(Op, frozen=True):
             # Kernels without keyrings have none to leak; a full quota is runc's known exception.
             if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
                 raise
+
+
+class CheckLabel(Op, frozen=True):
+    """Find out whether mounts can have labels: the kernel only says that an option is wrong."""
+
+    label: str
+
+    def describe(self) -> str:
+        return f"set the SELinux label {self.label!r} of mounts"
+
+    def execute(self, setup: Setup) -> None:
+        if "selinuxfs" not in setup.read_proc("filesystems"):
+            raise NotSupported(
+                f"cannot {self.describe()}: this kernel runs without SELinux; leave the label out"
+            )
 
 
 class SetNames(Op, frozen=True):
