@@ -147,7 +147,7 @@ def _registries(info: SystemInfo) -> dict[str, Any]:
         "AllowNondistributableArtifactsHostnames": None,
         "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8", *networks],
         "IndexConfigs": {**insecure, "docker.io": hub},
-        "Mirrors": mirrors or None,
+        "Mirrors": mirrors,
     }
 
 
