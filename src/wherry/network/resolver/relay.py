@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import socket
 
-from wherry.network.resolver.loop import READ, WRITE, Loop
+from wherry.network.resolver.loop import READ, WRITE, Loop, Timer
 
 _CHUNK = 256 * 1024
 _CONNECTIONS = 1024  # of one port at once
+_PAUSE = 0.1  # seconds
 _ACCEPTED = 16  # connections before others have their turn
 
 # Everything is read here and sent on before the next reading: one buffer is enough for all.
@@ -24,11 +25,17 @@ class TcpListener:
         self._loop = loop
         self._listener = listener
         self._relays: set[_Relay] = set()
+        self._pause: Timer | None = None
         listener.setblocking(False)
-        loop.watch(listener, READ, self._on_connections)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._loop.watch(self._listener, READ, self._on_connections)
 
     def close(self) -> None:
         """Connections end too: their container has ended, or has the port no more."""
+        if self._pause:
+            self._pause.cancel()
         self._loop.unwatch(self._listener)
         self._listener.close()
         for relay in list(self._relays):
@@ -38,7 +45,11 @@ class TcpListener:
         for _ in range(_ACCEPTED):
             try:
                 client, _address = self._listener.accept()
-            except OSError:
+            except BlockingIOError:
+                return
+            except OSError:  # no descriptors left: whoever waits goes on waiting
+                self._loop.unwatch(self._listener)
+                self._pause = self._loop.after(_PAUSE, self._listen)
                 return
             if len(self._relays) >= _CONNECTIONS:
                 client.close()
@@ -98,6 +109,7 @@ class _Relay:
         for one in (client, server):
             one.setblocking(False)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # some vanish without a word
         register.add(self)
 
     def connect(self, target: tuple[str, int]) -> None:
