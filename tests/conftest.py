@@ -91,6 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fault-rounds", type=int, default=60, help="how often tests/faults kills something"
     )
     parser.addoption("--fault-at", default="", help="only cases with this, as 'engine at start.'")
+    parser.addoption("--soak-operations", type=int, default=2000, help="with --slow")
     parser.addoption("--fault-seed", type=int, default=0, help="repeat the rounds of a seed")
 
 

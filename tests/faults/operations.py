@@ -146,7 +146,7 @@ def _expect_code(work: Round, wanted: int) -> None:
 
 def image_archive(name: str) -> bytes:
     """A ``docker save`` archive of the image ``NAME-loaded`` with one file."""
-    layer = _tar({"file": name.encode()})
+    layer = tar_of({"file": name.encode()})
     config = {
         "architecture": "amd64",
         "os": "linux",
@@ -155,10 +155,10 @@ def image_archive(name: str) -> bytes:
     names = [f"{name}-loaded:latest"]
     manifest = [{"Config": "config.json", "RepoTags": names, "Layers": ["layer.tar"]}]
     texts = {"config.json": json.dumps(config), "manifest.json": json.dumps(manifest)}
-    return _tar({"layer.tar": layer, **{key: text.encode() for key, text in texts.items()}})
+    return tar_of({"layer.tar": layer, **{key: text.encode() for key, text in texts.items()}})
 
 
-def _tar(files: dict[str, bytes]) -> bytes:
+def tar_of(files: dict[str, bytes]) -> bytes:
     output = io.BytesIO()
     with tarfile.open(fileobj=output, mode="w") as archive:
         for name, content in files.items():

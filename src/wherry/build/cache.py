@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from wherry.errors import NotFound
+from wherry.model.decoding import decoded
 from wherry.model.digest import Digest
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import LayerRecord
@@ -66,7 +67,7 @@ class BuildCache:
         row = self._db.query_one("SELECT layer, used_ns FROM build_step WHERE key = ?", key)
         if not row:
             return None
-        layer = msgspec.json.decode(row[0], type=LayerRecord) if row[0] else None
+        layer = decoded(row[0], LayerRecord) if row[0] else None
         if layer and not self._exists(layer):
             self._db.execute("DELETE FROM build_step WHERE key = ?", key)
             return None

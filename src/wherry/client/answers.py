@@ -16,6 +16,7 @@ import msgspec
 from wherry.client.session import Session, encode_json
 from wherry.errors import InternalError
 from wherry.model.container import ContainerConfig, EndpointSettings, HostConfig, PortBinding
+from wherry.model.decoding import learnt
 
 T = TypeVar("T")
 Filters = Mapping[str, Sequence[str]]
@@ -332,6 +333,7 @@ def decode(data: bytes | str, kind: type[T]) -> T:
         value = _without_nulls(json.loads(data or "null"))
         if value is None:
             value = [] if get_origin(kind) is tuple else {}
+        learnt(kind)
         return msgspec.convert(value, kind, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
         raise InternalError(f"the engine's answer is not as expected: {error}") from None

@@ -19,6 +19,7 @@ from wherry.fs.compress import Decompressed
 from wherry.fs.tar.entry import Entry, Kind
 from wherry.fs.tar.reader import TarReader
 from wherry.fs.tar.writer import END, header, padding
+from wherry.model.decoding import decoded
 from wherry.model.digest import Digest, digest_of, hex_of, parse_digest
 from wherry.model.image import (
     INDEX_TYPES,
@@ -175,7 +176,7 @@ class ImageArchives:
     ) -> None:
         config_json = members.read_small(described.config)
         try:
-            config = msgspec.json.decode(config_json, type=ImageConfig)
+            config = decoded(config_json, ImageConfig)
         except MALFORMED as error:
             raise InvalidArgument(f"{described.config} is no image config: {error}") from None
         layers = described.layers or ()
@@ -289,7 +290,7 @@ def _from_index(members: _Members, index: Index, name: str) -> Iterator[DockerMa
 
 def _decode(members: _Members, name: str, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(members.read_small(name), type=kind)
+        return decoded(members.read_small(name), kind)
     except MALFORMED as error:
         raise InvalidArgument(f"the archive's {name} is damaged: {error}") from None
 

@@ -36,6 +36,7 @@ from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
 from wherry.errors import Conflict, InvalidArgument, NotFound
 from wherry.model.container import MountRequest, NetworkingConfig
+from wherry.model.decoding import decoded
 from wherry.model.digest import Digest
 from wherry.model.image import Platform
 from wherry.model.malformed import MALFORMED
@@ -322,7 +323,7 @@ def credentials_for(reference: str, registry_config: bytes) -> Credentials | Non
     if not registry_config:
         return None
     try:
-        logins = msgspec.json.decode(registry_config, type=dict[str, _RegistryLogin])
+        logins = decoded(registry_config, dict[str, _RegistryLogin])
     except MALFORMED as error:
         raise InvalidArgument(f"invalid X-Registry-Config header: {error}") from None
     domain = parse_reference(reference).domain

@@ -11,6 +11,7 @@ from wherry.engine.spec.facts import host_facts
 from wherry.engine.spec.merge import replace_env
 from wherry.engine.spec.users import ResolvedUser, resolve_user
 from wherry.errors import Conflict
+from wherry.model.decoding import decoded
 from wherry.model.runtime_spec import Box, Capabilities, Process, User
 
 _TERM = "TERM=xterm"
@@ -53,7 +54,7 @@ def exec_process(
 def _container_process(record: Container, runtime_dir: str) -> Process:
     try:
         with open(os.path.join(runtime_dir, "bundle", "config.json"), "rb") as file:
-            return msgspec.json.decode(file.read(), type=_Bundle).process
+            return decoded(file.read(), _Bundle).process
     except FileNotFoundError:
         raise Conflict(f"container {record.id} is not running") from None
 

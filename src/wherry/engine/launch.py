@@ -69,6 +69,7 @@ class Launcher:
             if attach:
                 # The monitor has its own copy; ours would keep the stream open for ever.
                 undo.callback(attach.stream.close)
+            self.forget(record.id)  # of a run whose end could not be written down
             undo.callback(self.forget, record.id)
             check_mounts(self._settings, record)
             prepared = self._sources.open(record)

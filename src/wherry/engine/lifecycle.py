@@ -18,7 +18,7 @@ import msgspec
 
 from wherry.cgroup.api import Cgroups
 from wherry.engine.events import Events
-from wherry.engine.launch import Launcher
+from wherry.engine.launch import Launched, Launcher
 from wherry.engine.records import Container, State, Status, WaitResult
 from wherry.engine.restart import Timers, next_delay, should_restart
 from wherry.engine.signals import parse_signal
@@ -89,23 +89,16 @@ class Lifecycle:
         except Exception as error:
             self._start_failed(entry, record, error)
             raise
+        running = _running(record, launched)
+        try:
+            self._table.save(entry, running)
+        except WherryError as error:  # a full disk: nobody would know of it after a crash
+            launched.process.close()
+            self._launcher.clean_up(running)
+            self._launcher.release(running)
+            self._start_failed(entry, record, error)
+            raise
         entry.process = launched.process
-        state = State(
-            status="running", pid=launched.process.pid, started_ns=time.time_ns(), health=None
-        )
-        self._table.save(
-            entry,
-            msgspec.structs.replace(
-                record,
-                state=state,
-                endpoints=launched.endpoints,
-                ports=launched.ports,
-                apparmor_profile=launched.apparmor_profile,
-                created_mountpoints=_union(
-                    record.created_mountpoints, launched.process.created_mountpoints
-                ),
-            ),
-        )
         reach("start.recorded")
         self._events.container("start", entry.record)
         self.after_start(entry)
@@ -120,11 +113,21 @@ class Lifecycle:
             error=str(error),
             pid=0,
         )
-        self._table.save(entry, msgspec.structs.replace(record, state=state))
+        self._save_if_possible(entry, msgspec.structs.replace(record, state=state))
         # Without the sentence: who waits is who asked for the start, and has it already.
         entry.waiters.exited(WaitResult(exit_code=code))
         if record.host.auto_remove:
             self._workers.submit(lambda: self.remove_after_exit(entry))
+
+    def _save_if_possible(self, entry: Entry, record: Container) -> bool:
+        """Take notice of what is so, even if a full disk keeps it from being written down."""
+        try:
+            self._table.save(entry, record)
+        except WherryError as error:
+            _LOG.error("container %s: %s", record.name, error)
+            entry.record = record
+            return False
+        return True
 
     def watch(self, entry: Entry, process: Process) -> None:
         """Take notice of the end of a process that was started or adopted."""
@@ -170,11 +173,9 @@ class Lifecycle:
         self._launcher.release_network(record)
         reach("exit.released")
         ended = msgspec.structs.replace(record, state=state, endpoints={}, ports=())
-        self._table.save(entry, ended)
-        reach("exit.recorded")
-        self._launcher.forget(
-            record.id
-        )  # with the monitor's record of the end, now that it is ours
+        if self._save_if_possible(entry, ended):
+            reach("exit.recorded")
+            self._launcher.forget(record.id)  # and with it the monitor's record of the end
         if status.oom_killed:
             self._events.container("oom", ended)
         seconds = str(ran_ns // 10**9)
@@ -255,7 +256,7 @@ class Lifecycle:
             if not state.running:
                 raise NotModified("container is already stopped")
             record = msgspec.structs.replace(entry.record, stopped_by_user=True)
-            self._table.save(entry, record)
+            self._save_if_possible(entry, record)
             if state.status == "restarting":
                 self._end_restarting(entry)
                 return None
@@ -356,6 +357,18 @@ def _start_failure_code(error: Exception) -> int:
     if isinstance(error, CommandNotFound):
         return 127
     return 126 if isinstance(error, CommandNotExecutable) else 128
+
+
+def _running(record: Container, launched: Launched) -> Container:
+    process = launched.process
+    return msgspec.structs.replace(
+        record,
+        state=State(status="running", pid=process.pid, started_ns=time.time_ns(), health=None),
+        endpoints=launched.endpoints,
+        ports=launched.ports,
+        apparmor_profile=launched.apparmor_profile,
+        created_mountpoints=_union(record.created_mountpoints, process.created_mountpoints),
+    )
 
 
 def _union(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from wherry.errors import Conflict
+from wherry.model.decoding import decoded
 from wherry.network.api import Endpoint, Network, Protocol_, PublishedPort
 from wherry.store.database import Database
 
@@ -89,7 +90,7 @@ class Records:
 
     def networks(self) -> list[Network]:
         rows = self._db.query("SELECT record FROM network")
-        return [msgspec.json.decode(row[0], type=Network) for row in rows]
+        return [decoded(row[0], Network) for row in rows]
 
     def add_network(self, network: Network) -> None:
         """Conflict if there is one of that name."""
@@ -162,7 +163,7 @@ class Records:
             "SELECT record FROM network_endpoint WHERE leaving = 0 AND (? IN ('', network_id))",
             network_id,
         )
-        return [msgspec.json.decode(row[0], type=Endpoint) for row in rows]
+        return [decoded(row[0], Endpoint) for row in rows]
 
     def count_endpoints(self, network_id: str) -> tuple[int, int]:
         """How many there are in a network, and how many of them are leaving."""
@@ -174,7 +175,7 @@ class Records:
 
     def leaving(self) -> list[Endpoint]:
         rows = self._db.query("SELECT record FROM network_endpoint WHERE leaving = 1")
-        return [msgspec.json.decode(row[0], type=Endpoint) for row in rows]
+        return [decoded(row[0], Endpoint) for row in rows]
 
     def begin_leaving(self, endpoint_id: str) -> bool:
         """False if the endpoint is gone, or leaving already."""
@@ -231,7 +232,7 @@ class Records:
         )
         for other_ip, record in rows:
             if _clash(host_ip, other_ip):
-                return msgspec.json.decode(record, type=Endpoint)
+                return decoded(record, Endpoint)
         return None
 
 

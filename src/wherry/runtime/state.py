@@ -75,18 +75,23 @@ def write_exit(directory_fd: int, status: ExitStatus) -> None:
 
 
 def read_state(state_dir: str) -> ProcessState | None:
-    return _read(os.path.join(state_dir, STATE), ProcessState)
+    return _read(os.path.join(state_dir, STATE), _state)
 
 
 def read_exit(state_dir: str) -> ExitStatus | None:
-    return _read(os.path.join(state_dir, EXIT), ExitStatus)
+    return _read(os.path.join(state_dir, EXIT), _exit)
 
 
-def _read(path: str, kind: type[T]) -> T | None:
+# Made once, while one thread imports this: two that learn a struct at once crash.
+_state = msgspec.json.Decoder(ProcessState)
+_exit = msgspec.json.Decoder(ExitStatus)
+
+
+def _read(path: str, decoder: msgspec.json.Decoder[T]) -> T | None:
     """Decode a file; None if there is none, or one that a crash of the host left half written."""
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=kind)
+            return decoder.decode(file.read())
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

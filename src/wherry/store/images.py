@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-import msgspec
-
 from wherry.errors import Conflict, DataCorrupt, InvalidArgument, NotFound, WherryError
+from wherry.model.decoding import decoded
 from wherry.model.digest import Digest, digest_of, parse_digest
 from wherry.model.image import OCI_LAYER, Descriptor, ImageConfig
 from wherry.model.malformed import MALFORMED
@@ -364,7 +363,7 @@ class ImageStore:
 
 def _decode(config_json: bytes) -> ImageConfig:
     try:
-        return msgspec.json.decode(config_json, type=ImageConfig)
+        return decoded(config_json, ImageConfig)
     except MALFORMED as error:
         raise DataCorrupt(
             f"the image configuration {digest_of(config_json)} is malformed: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wherry.errors import DataCorrupt, NotFound
+from wherry.model.decoding import decoded
 from wherry.model.digest import Digest
 from wherry.model.malformed import MALFORMED
 from wherry.store.api import Blobs, Image
@@ -72,7 +73,7 @@ class Needs:
         """A manifest or index and all that it points to."""
         found = {digest}
         try:
-            listing = msgspec.json.decode(self._blobs.read(digest), type=_Listing)
+            listing = decoded(self._blobs.read(digest), _Listing)
         except (NotFound, DataCorrupt, *MALFORMED):
             return found
         found.update(layer.digest for layer in listing.layers)

@@ -119,9 +119,13 @@ class LocalVolumes:
             existing = self._find(name)
             if existing is not None:
                 return existing
-            self._make_directory(name)
-            reach("volume.directory")
-            self._record(name, time.time_ns(), anonymous, options, labels)
+            try:
+                self._make_directory(name)
+                reach("volume.directory")
+                self._record(name, time.time_ns(), anonymous, options, labels)
+            except BaseException:
+                self._drop(name)
+                raise
         reach("volume.recorded")
         return self.get(name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wherry.errors import DataCorrupt
+from wherry.model.decoding import decoded
 from wherry.model.image import INDEX_TYPES, Descriptor, Index, Manifest, Platform
 from wherry.model.malformed import MALFORMED
 from wherry.registry.api import Described
@@ -30,7 +31,7 @@ def describe(repository: Repository) -> Described:
     """The manifest or index that the name stands for, and the platforms it has."""
     raw = repository.manifest(repository.resolve())
     try:
-        kind = msgspec.json.decode(raw.data, type=_Typed).media_type or raw.media_type
+        kind = decoded(raw.data, _Typed).media_type or raw.media_type
         found = _of_index(raw) if kind in INDEX_TYPES else _of_image(repository, raw)
     except MALFORMED as error:
         raise DataCorrupt(f"the registry sent a damaged manifest: {error}") from error
@@ -41,12 +42,12 @@ def describe(repository: Repository) -> Described:
 
 
 def _of_index(raw: RawManifest) -> tuple[Platform, ...]:
-    entries = msgspec.json.decode(raw.data, type=Index).manifests
+    entries = decoded(raw.data, Index).manifests
     return tuple(e.platform for e in entries if e.platform is not None and not is_attestation(e))
 
 
 def _of_image(repository: Repository, raw: RawManifest) -> tuple[Platform, ...]:
-    manifest = msgspec.json.decode(raw.data, type=Manifest)
+    manifest = decoded(raw.data, Manifest)
     machine = msgspec.json.decode(
         repository.small_blob(manifest.config, _CONFIG_LIMIT), type=_Machine
     )

@@ -10,6 +10,7 @@ import msgspec
 import urllib3.exceptions as u3
 
 from wherry.errors import NotFound, NotSupported, PermissionDenied, Unauthenticated, Unavailable
+from wherry.model.decoding import decoded
 from wherry.model.malformed import MALFORMED
 
 _TEXT_LIMIT = 300
@@ -80,7 +81,7 @@ def refusal(status: int, body: bytes) -> Refusal:
     """Read an error answer; what it does not say is filled in from the status."""
     code, message = _DEFAULTS.get(status, ("UNKNOWN", f"the registry answered with {status}"))
     try:
-        items = msgspec.json.decode(body, type=_ErrorBody).errors
+        items = decoded(body, _ErrorBody).errors
     except MALFORMED:
         items = []
     if items:

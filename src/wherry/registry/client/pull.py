@@ -13,6 +13,7 @@ import msgspec
 from wherry.errors import DataCorrupt
 from wherry.fs.compress import Decompressed
 from wherry.fs.tar.entry import BadArchive
+from wherry.model.decoding import decoded
 from wherry.model.digest import Digest, short
 from wherry.model.image import (
     DOCKER_CONFIG,
@@ -203,7 +204,7 @@ _T = TypeVar("_T")
 
 def _decode(data: bytes, kind: type[_T], name: str) -> _T:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoded(data, kind)
     except MALFORMED as error:
         raise DataCorrupt(f"the registry sent a damaged {name}: {error}") from error
 

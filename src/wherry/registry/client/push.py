@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
+from wherry.model.decoding import decoded
 from wherry.model.digest import Digest, digest_of, short
 from wherry.model.image import (
     DOCKER_CONFIG,
@@ -216,7 +217,7 @@ def kept_manifest(
             continue
         seen.add(digest)
         data = blobs.read(digest, MANIFEST_LIMIT)
-        listing = msgspec.json.decode(data, type=_Listing)
+        listing = decoded(data, _Listing)
         waiting += [entry.digest for entry in listing.manifests]
         if listing.config and wanted == [d.digest for d in (listing.config, *listing.layers)]:
             return listing.media_type, data

@@ -16,6 +16,7 @@ import urllib3
 import urllib3.exceptions as u3
 
 from wherry.errors import InternalError
+from wherry.model.decoding import decoded
 from wherry.model.malformed import MALFORMED
 from wherry.registry.api import Cancelled, Credentials, RegistrySettings
 from wherry.registry.client.auth import Authorizer, TokenAnswer, TokenRequest
@@ -228,7 +229,7 @@ def _token_answer(request: TokenRequest, status: int, body: bytes) -> TokenAnswe
     if status != 200:
         raise RegistryRefused(f'{request.method.capitalize()} "{realm}": status {status}')
     try:
-        return msgspec.json.decode(body, type=TokenAnswer)
+        return decoded(body, TokenAnswer)
     except MALFORMED as error:
         raise RegistryRefused(f"{realm} answered with something else than a token") from error
 
