@@ -70,6 +70,33 @@ def test_a_running_container_is_taken_up(settings: EngineSettings) -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("ends_meanwhile", [False, True])
+def test_a_volume_s_mount_is_taken_up(settings: EngineSettings, ends_meanwhile: bool) -> None:
+    """It stays for a container that goes on, and goes if nobody does."""
+    engine = opened(settings)
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    path = engine.volumes.create("shared", options=options).path
+    host = HostConfig(network_mode="none", binds=("shared:/v",))
+    config = ContainerConfig(image="busybox", cmd=("sleep", "600"))
+    container = engine.containers.create("", config, host, NetworkingConfig()).id
+    engine.containers.start(container)
+    Path(path, "file").write_text("kept")
+    pid = engine.containers.get(container).state.pid
+    engine.close()
+    if ends_meanwhile:
+        with os.fdopen(os.pidfd_open(pid)) as process:
+            os.kill(pid, signal.SIGKILL)
+            assert select.select([process], [], [], patience(30))[0]
+
+    engine = opened(settings)
+    assert os.path.ismount(path) is not ends_meanwhile
+    if not ends_meanwhile:
+        assert Path(path, "file").read_text() == "kept"
+        engine.containers.remove(container, force=True)
+        assert not os.path.ismount(path)
+    engine.close()
+
+
 def test_an_end_between_two_engines_is_not_lost(settings: EngineSettings) -> None:
     engine = opened(settings)
     container = create(engine, "sleep", "600")
