@@ -27,6 +27,11 @@ class LogForm(msgspec.Struct, frozen=True, kw_only=True):
     timestamps: bool = False
     details: str | None = None
 
+    @property
+    def joined(self) -> bool:
+        """Whether lines may come together, since nothing goes before each."""
+        return not self.timestamps and self.details is None
+
 
 def details_text(attributes: Mapping[str, str]) -> str:
     """``name=value``, escaped as in a URL, joined by commas."""
@@ -87,7 +92,7 @@ def replay_log(engine: EngineApi, container: Container, streams: frozenset[str])
     form = LogForm(tty=container.config.tty, streams=streams)
     pieces: list[bytes] = []
     total = 0
-    for piece in batches(LogEncoder(form), reader.read()):
+    for piece in batches(LogEncoder(form), reader.read(joined=True)):
         pieces.append(piece)
         total += len(piece)
         while total > _REPLAY_LIMIT and len(pieces) > 1:

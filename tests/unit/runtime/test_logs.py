@@ -13,7 +13,8 @@ from wherry.errors import InvalidArgument, NotSupported
 from wherry.runtime.api import LogSettings
 from wherry.runtime.logs.formats import MAGIC, json_lines, rfc3339_nano
 from wherry.runtime.logs.lines import PIECE, Lines
-from wherry.runtime.logs.reader import LogReader, LogRecord, parse_rfc3339
+from wherry.runtime.logs.parsing import parse_rfc3339
+from wherry.runtime.logs.reader import LogReader, LogRecord
 from wherry.runtime.logs.writer import LogWriter, open_writer
 
 DRIVERS = ["local", "json-file"]
@@ -243,11 +244,61 @@ def test_a_follower_is_woken_and_crosses_rotations(tmp_path: Path, driver: str) 
         if number % 17 == 0:
             assert readable(follower.fileno())
             found += data(follower.read_available())
-    while more := follower.read_available(limit=7):
+    while more := follower.read_available(limit=70):
         found += data(more)
     assert found == [b"before\n", *(f"line {number}\n".encode() for number in range(60))]
     follower.close()
     writer.close()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_follower_that_fell_behind_reads_what_was_compressed(tmp_path: Path, driver: str) -> None:
+    chosen = settings(tmp_path, driver, max_size=400, max_files=50, compress=True)
+    writer = opened(chosen)
+    lines = [f"line {number}\n".encode() for number in range(60)]
+    write(writer, *lines[:5])
+    follower = LogReader(chosen).follow()
+    found = data(follower.read_available(limit=1))
+    write(writer, *lines[5:], first_ns=6 * SECOND)
+    writer.close()
+    assert list(tmp_path.glob("*.gz"))
+    while more := follower.read_available():
+        found += data(more)
+    assert found == lines
+    follower.close()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_follower_goes_on_with_what_is_left(tmp_path: Path, driver: str) -> None:
+    chosen = settings(tmp_path, driver, max_size=200, max_files=3)
+    writer = opened(chosen)
+    follower = LogReader(chosen).follow()
+    write(writer, *(f"line {number}\n".encode() for number in range(60)))
+    found = data(follower.read_available())
+    left = data(list(LogReader(chosen).read()))
+    assert found[-len(left) :] == left
+    assert (found[0], found[-1]) == (b"line 0\n", b"line 59\n")
+    follower.close()
+    writer.close()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_lines_may_come_together(tmp_path: Path, driver: str) -> None:
+    chosen = settings(tmp_path, driver)
+    writer = opened(chosen)
+    writer.write(1, [(SECOND, b"a\nb\nc\n", False), (2 * SECOND, b"d\n", False)])
+    writer.write(2, [(2 * SECOND, b"e\nf\n", False)])
+    writer.close()
+    joined = list(LogReader(chosen).read(tail=5, joined=True))
+    assert b"".join(data(joined)) == b"b\nc\nd\ne\nf\n"
+    assert joined[-1] == LogRecord(2 * SECOND, 2, b"e\nf\n", False)
+
+
+def test_what_is_not_dockers_is_left_out(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, "json-file")
+    good = json_lines(1, SECOND, b"one\n")
+    Path(chosen.path).write_bytes(good + b"{broken\n" + b'{"time": "x"}\n' + good)
+    assert data(list(LogReader(chosen).read())) == [b"one\n", b"one\n"]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

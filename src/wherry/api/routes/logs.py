@@ -20,7 +20,7 @@ from wherry.errors import InvalidArgument, NotFound
 from wherry.runtime.logs.reader import Follower, LogReader
 
 _NANO = 1_000_000_000
-_RECORDS = 1000  # read at once
+_PAUSE = 0.01  # seconds between two looks: many small writes are read together
 
 
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,9 @@ def _written(
     reader: LogReader, wanted: _Wanted, encoder: LogEncoder, channel: Channel[bytes]
 ) -> None:
     """In a thread: all that is there."""
-    records = reader.read(since_ns=wanted.since, until_ns=wanted.until, tail=wanted.tail)
+    records = reader.read(
+        since_ns=wanted.since, until_ns=wanted.until, tail=wanted.tail, joined=wanted.form.joined
+    )
     for piece in batches(encoder, records):
         channel.put(piece)
 
@@ -103,7 +105,11 @@ async def _followed(
     ended = asyncio.ensure_future(_until_stopped(context, container.id))
     try:
         follower = await context.opened(
-            reader.follow, since_ns=wanted.since, until_ns=wanted.until, tail=wanted.tail
+            reader.follow,
+            since_ns=wanted.since,
+            until_ns=wanted.until,
+            tail=wanted.tail,
+            joined=wanted.form.joined,
         )
     except BaseException:
         ended.cancel()
@@ -141,14 +147,17 @@ async def _follow(
     ended.add_done_callback(lambda _: changed.set())
     try:
         over = False
+        next_look = 0.0
         while not over:
             await changed.wait()
+            await asyncio.sleep(next_look - loop.time())
+            next_look = loop.time() + _PAUSE
             changed.clear()
             over = ended.done()  # asked before reading: what was written before is read below
             full = True
-            while full and (records := await context.quick(follower.read_available, _RECORDS)):
+            while full and (records := await context.quick(follower.read_available)):
                 await stream.write(b"".join(map(encoder.encode, records)))
-                full = len(records) >= _RECORDS
+                full = follower.full
             over = over or follower.done
     finally:
         loop.remove_reader(follower.fileno())

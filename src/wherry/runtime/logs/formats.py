@@ -32,6 +32,7 @@ NAMES = {1: "stdout", 2: "stderr"}
 _ESCAPES = {code: f"\\u{code:04x}" for code in [*range(0x20), ord("<"), ord(">"), ord("&")]}
 _ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"}
 _ESCAPES |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+_PLAIN = bytes({10, *range(0x20, 0x100)} - set(b'"\\<>&'))
 
 
 def _replace_each(error: UnicodeError) -> tuple[str, int]:
@@ -51,14 +52,37 @@ def json_attributes(attributes: Mapping[str, str]) -> str:
 
 
 def json_lines(stream: int, time_ns: int, data: bytes, attributes: str = "") -> bytes:
-    """Docker's lines for whole lines of one stream, or for one piece of a line."""
+    """Docker's lines for whole lines of one stream, or for one piece of a line.
+
+    What was read at once is written at once: all lines in it have the same end.
+    """
     tail = f'","stream":"{NAMES[stream]}"{attributes},"time":"{rfc3339_nano(time_ns)}"}}\n'
-    lines = []
-    for line in split_lines(data):
-        for start in range(0, len(line), PIECE):
-            text = line[start : start + PIECE].decode("utf-8", "wherry-replace-each")
-            lines.append('{"log":"' + text.translate(_ESCAPES) + tail)
-    return "".join(lines).encode()
+    pieces = [data]
+    if len(data) > PIECE and max(map(len, data.split(b"\n"))) >= PIECE:
+        pieces = [
+            line[start : start + PIECE]
+            for line in split_lines(data)
+            for start in range(0, len(line), PIECE)
+        ]
+    return "".join(_json_block(piece, tail) for piece in pieces).encode()
+
+
+def _json_block(data: bytes, tail: str) -> str:
+    """Lines; the last one, or a piece, may lack its newline."""
+    text = data.decode("utf-8", "wherry-replace-each")
+    for character in _special(data):
+        text = text.replace(character, _ESCAPES[ord(character)])
+    end = "\\n" if text.endswith("\n") else ""
+    lines = text.removesuffix("\n").replace("\n", f'\\n{tail}{{"log":"')
+    return f'{{"log":"{lines}{end}{tail}' if text else ""
+
+
+def _special(data: bytes) -> list[str]:
+    """Which characters have to be escaped, newlines left out; most texts have few. The backslash
+    comes first, since other escapes begin with one."""
+    found = sorted(set(data.translate(None, _PLAIN)), key=lambda code: code != ord("\\"))
+    line_ends = ["\u2028", "\u2029"] if b"\xe2\x80" in data else []
+    return [*map(chr, found), *line_ends]
 
 
 def split_lines(data: bytes) -> list[bytes]:

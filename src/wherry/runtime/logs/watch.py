@@ -24,6 +24,8 @@ from wherry.sys.files import (
 
 _MASK = IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_ONLYDIR
 _BLOCK = 64 * 1024
+_PAUSE = 3
+"""Milliseconds between two looks: writers that write all the time make an event for each write."""
 
 
 class Watch:
@@ -105,9 +107,12 @@ class _Watches:
         poll = select.poll()
         poll.register(inotify, select.POLLIN)
         poll.register(end, 0)
+        pause = select.poll()
+        pause.register(end, 0)
         try:
             while not any(fd == end for fd, _ in poll.poll()):
                 self._dispatch(inotify, os.read(inotify, _BLOCK))
+                pause.poll(_PAUSE)
         finally:
             os.close(inotify)
             os.close(end)
