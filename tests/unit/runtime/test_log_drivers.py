@@ -59,8 +59,8 @@ def test_records_become_lines_and_pieces() -> None:
     messages = Messages()
     assert list(messages.of_record(local_record(1, 5, b"one\n\ntwo\n", False))) == [
         Message(1, 5, b"one"),
-        Message(1, 5, b""),
-        Message(1, 5, b"two"),
+        Message(1, 6, b""),
+        Message(1, 7, b"two"),
     ]
     (first,) = messages.of_record(local_record(1, 6, b"aaa", True))
     (other,) = messages.of_record(local_record(2, 7, b"oops\n", False))

@@ -16,6 +16,7 @@ from wherry.runtime.logs.lines import PIECE, Lines
 from wherry.runtime.logs.parsing import parse_rfc3339
 from wherry.runtime.logs.reader import LogReader, LogRecord
 from wherry.runtime.logs.writer import LogWriter, open_writer
+from wherry.runtime.output_log import OutputLog
 
 DRIVERS = ["local", "json-file"]
 SECOND = 1_000_000_000
@@ -79,10 +80,39 @@ def test_bytes_that_are_not_utf8_are_replaced_one_by_one() -> None:
     assert json.loads(line)["log"] == "a\ufffd\ufffdb\ufffd\n"
 
 
-def test_a_long_line_becomes_several_json_lines() -> None:
-    lines = json_lines(1, 0, b"x" * (PIECE + 3) + b"\n").splitlines()
-    logs = [json.loads(line)["log"] for line in lines]
-    assert logs == ["x" * PIECE, "xxx\n"]
+def test_a_long_line_among_others_is_cut() -> None:
+    long = b"x" * PIECE + b"yyy\n"
+    assert Lines().feed(b"a\n" + long + b"b\n", 5) == [
+        (5, b"a\n", False),
+        (6, long[:PIECE], True),
+        (6, b"yyy\n", False),
+        (7, b"b\n", False),
+    ]
+
+
+def test_lines_have_times_of_their_own() -> None:
+    lines = json_lines(1, SECOND - 1, b"a\n\nb").splitlines()
+    found = [(json.loads(line)["log"], json.loads(line)["time"]) for line in lines]
+    assert found == [
+        ("a\n", "1970-01-01T00:00:00.999999999Z"),
+        ("\n", "1970-01-01T00:00:01Z"),
+        ("b", "1970-01-01T00:00:01.000000001Z"),
+    ]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_reading_goes_on_after_any_line(tmp_path: Path, driver: str) -> None:
+    chosen = settings(tmp_path, driver)
+    log = OutputLog(chosen)
+    log.write(1, b"a\nb\nc\n")
+    log.write(2, b"d\ne\n")
+    log.write(1, b"f")
+    log.finish()
+    records = list(LogReader(chosen).read())
+    assert data(records) == [b"a\n", b"b\n", b"c\n", b"d\n", b"e\n", b"f"]
+    for number, record in enumerate(records):
+        rest = LogReader(chosen).read(since_ns=record.time_ns + 1, joined=True)
+        assert list(rest) == records[number + 1 :]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +141,7 @@ def test_what_was_written_is_read(tmp_path: Path, driver: str) -> None:
     writer.close()
     assert list(LogReader(chosen).read()) == [
         LogRecord(SECOND, 1, b"one\n", False),
-        LogRecord(SECOND, 1, b"two\n", False),
+        LogRecord(SECOND + 1, 1, b"two\n", False),
         LogRecord(2 * SECOND, 2, b"oops\n", False),
     ]
 

@@ -103,12 +103,14 @@ class Follower:
         self._place = Place(offset, skip)
 
     def _take(self, found: list[LogRecord], records: list[LogRecord]) -> None:
+        if not self._joined:
+            found = [line for record in found for line in single_lines(record)]
         for record in found:
             if self._until_ns and record.time_ns > self._until_ns:
                 self.done = True
                 return
             if record.time_ns >= self._since_ns:
-                records += [record] if self._joined else single_lines(record)
+                records.append(record)
 
     def _left_behind(self) -> bool:
         """Whether the file at hand was put aside, and all of it was read; goes on to the next."""

@@ -7,8 +7,6 @@ import struct
 import time
 from collections.abc import Mapping
 
-from wherry.runtime.logs.lines import PIECE
-
 # --- local: framed records ---------------------------------------------------------------------
 
 MAGIC = b"wlog\x00\x01\r\n"
@@ -32,6 +30,7 @@ NAMES = {1: "stdout", 2: "stderr"}
 _ESCAPES = {code: f"\\u{code:04x}" for code in [*range(0x20), ord("<"), ord(">"), ord("&")]}
 _ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"}
 _ESCAPES |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+_SECOND = 1_000_000_000
 _PLAIN = bytes({10, *range(0x20, 0x100)} - set(b'"\\<>&'))
 
 
@@ -52,29 +51,26 @@ def json_attributes(attributes: Mapping[str, str]) -> str:
 
 
 def json_lines(stream: int, time_ns: int, data: bytes, attributes: str = "") -> bytes:
-    """Docker's lines for whole lines of one stream, or for one piece of a line.
+    """Docker's lines for whole lines of one stream, each a nanosecond after the one before, or for
+    one piece of a line."""
+    middle = f'","stream":"{NAMES[stream]}"{attributes},"time":"'
+    lines = _escaped(data).split("\n")
+    rest = lines.pop()
+    times = rfc3339_nanos(time_ns, len(lines) + 1)
+    whole = [
+        f'{{"log":"{line}\\n{middle}{time}"}}\n' for line, time in zip(lines, times, strict=False)
+    ]
+    if rest:
+        whole.append(f'{{"log":"{rest}{middle}{times[-1]}"}}\n')
+    return "".join(whole).encode()
 
-    What was read at once is written at once: all lines in it have the same end.
-    """
-    tail = f'","stream":"{NAMES[stream]}"{attributes},"time":"{rfc3339_nano(time_ns)}"}}\n'
-    pieces = [data]
-    if len(data) > PIECE and max(map(len, data.split(b"\n"))) >= PIECE:
-        pieces = [
-            line[start : start + PIECE]
-            for line in split_lines(data)
-            for start in range(0, len(line), PIECE)
-        ]
-    return "".join(_json_block(piece, tail) for piece in pieces).encode()
 
-
-def _json_block(data: bytes, tail: str) -> str:
-    """Lines; the last one, or a piece, may lack its newline."""
+def _escaped(data: bytes) -> str:
+    """All but newlines."""
     text = data.decode("utf-8", "wherry-replace-each")
     for character in _special(data):
         text = text.replace(character, _ESCAPES[ord(character)])
-    end = "\\n" if text.endswith("\n") else ""
-    lines = text.removesuffix("\n").replace("\n", f'\\n{tail}{{"log":"')
-    return f'{{"log":"{lines}{end}{tail}' if text else ""
+    return text
 
 
 def _special(data: bytes) -> list[str]:
@@ -94,7 +90,18 @@ def split_lines(data: bytes) -> list[bytes]:
 
 def rfc3339_nano(time_ns: int) -> str:
     """A time in UTC as Go's RFC3339Nano: nanoseconds without trailing zeros."""
-    seconds, fraction = divmod(time_ns, 1_000_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    digits = f"{fraction:09d}".rstrip("0")
-    return f"{text}.{digits}Z" if digits else f"{text}Z"
+    return rfc3339_nanos(time_ns, 1)[0]
+
+
+def rfc3339_nanos(time_ns: int, count: int) -> list[str]:
+    """So many times, one nanosecond apart."""
+    seconds, fraction = divmod(time_ns, _SECOND)
+    if fraction + count > _SECOND:
+        in_this = _SECOND - fraction
+        later = rfc3339_nanos((seconds + 1) * _SECOND, count - in_this)
+        return rfc3339_nanos(time_ns, in_this) + later
+    text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
+    return [
+        f"{text}{nano:09d}Z" if nano % 10 else f"{text}{nano:09d}".rstrip("0").rstrip(".") + "Z"
+        for nano in range(fraction, fraction + count)
+    ]

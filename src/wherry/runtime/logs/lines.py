@@ -40,10 +40,23 @@ class Lines:
             entries.append((self._piece_ns, lines[:end], False))
             self._piece_ns = 0
             lines = lines[end:]
-        if lines:
+        if len(lines) > PIECE and max(map(len, lines.split(b"\n"))) >= PIECE:
+            _cut(lines, now_ns, entries)
+        elif lines:
             entries.append((now_ns, lines, False))
 
     def finish(self, now_ns: int) -> list[Entry]:
         """What is left at the end of the stream: a line without its newline."""
         rest, self._rest = self._rest, b""
         return [(self._piece_ns or now_ns, rest, False)] if rest else []
+
+
+def _cut(lines: bytes, now_ns: int, entries: list[Entry]) -> None:
+    """Whole lines of which some are too long."""
+    for line in lines.split(b"\n")[:-1]:
+        whole = line + b"\n"
+        while len(whole) > PIECE:
+            entries.append((now_ns, whole[:PIECE], True))
+            whole = whole[PIECE:]
+        entries.append((now_ns, whole, False))
+        now_ns += 1

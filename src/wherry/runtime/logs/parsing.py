@@ -29,13 +29,14 @@ class LogRecord(msgspec.Struct, frozen=True):
 
 
 def single_lines(record: LogRecord) -> list[LogRecord]:
-    """A record of several lines as one for each."""
+    """A record of several lines as one for each, a nanosecond apart: so a client can go on after
+    the last line that it got."""
     lines = formats.split_lines(record.data)
     if len(lines) < 2:
         return [record]
     last = len(lines) - 1
     return [
-        LogRecord(record.time_ns, record.stream, line, record.partial and number == last)
+        LogRecord(record.time_ns + number, record.stream, line, record.partial and number == last)
         for number, line in enumerate(lines)
     ]
 
@@ -94,10 +95,14 @@ class LocalFormat:
 
 
 class JsonFormat:
-    """Docker's lines in an open file. Those of one stream and time are given as one record."""
+    """Docker's lines in an open file. ``joined``: those of one stream that follow one another are
+    given as one record, with the first one's time."""
 
     start = 0
     _decoder = msgspec.json.Decoder(_JsonLine)
+
+    def __init__(self, *, joined: bool = False) -> None:
+        self._joined = joined
 
     def end(self, fd: int) -> int:
         """As :meth:`LocalFormat.end`."""
@@ -118,13 +123,14 @@ class JsonFormat:
             rest = data[cut:]
 
     def _records(self, data: bytes) -> Iterator[LogRecord]:
-        for (stream, time), lines in groupby(self._lines(data), attrgetter("stream", "time")):
-            try:
-                time_ns = parse_rfc3339(time)
-            except ValueError:
-                continue
-            text = "".join(line.log for line in lines).encode()
-            yield LogRecord(time_ns, 2 if stream == "stderr" else 1, text, text[-1:] != b"\n")
+        lines = self._lines(data)
+        if not self._joined:
+            for line in lines:
+                yield from _json_record(line, line.log)
+            return
+        for _, group in groupby(lines, attrgetter("stream")):
+            first, *others = group
+            yield from _json_record(first, "".join([first.log, *[line.log for line in others]]))
 
     def _lines(self, data: bytes) -> list[_JsonLine]:
         try:
@@ -155,6 +161,15 @@ class JsonFormat:
                 position -= 1
         if rest and not first:
             yield 0, 1
+
+
+def _json_record(line: _JsonLine, text: str) -> list[LogRecord]:
+    try:
+        time_ns = parse_rfc3339(line.time)
+    except ValueError:
+        return []
+    data = text.encode()
+    return [LogRecord(time_ns, 2 if line.stream == "stderr" else 1, data, data[-1:] != b"\n")]
 
 
 LogFormat = LocalFormat | JsonFormat

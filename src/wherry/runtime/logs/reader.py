@@ -29,15 +29,18 @@ __all__ = ["Follower", "LogReader", "LogRecord"]
 class LogReader:
     """The log of one container. NotSupported if its driver cannot be read.
 
-    Records hold one line each or, if they may be ``joined``, as many as were written together:
-    who needs no times is served much faster then.
+    Records hold one line each or, if they may be ``joined`` and no time bounds them, as many as
+    were written together: who needs no times is served much faster then.
     """
 
     def __init__(self, settings: LogSettings) -> None:
         if settings.driver not in ("local", "json-file"):
             raise NotSupported("configured logging driver does not support reading")
         self._path = settings.path
-        self._format: LogFormat = LocalFormat() if settings.driver == "local" else JsonFormat()
+        self._json = settings.driver == "json-file"
+
+    def _format(self, joined: bool) -> LogFormat:
+        return JsonFormat(joined=joined) if self._json else LocalFormat()
 
     def read(
         self,
@@ -49,22 +52,18 @@ class LogReader:
     ) -> Iterator[LogRecord]:
         """Records from ``since_ns`` to ``until_ns`` (0: no bound); of all there are only the last
         ``tail`` lines are looked at."""
+        joined = joined and not since_ns and not until_ns
+        log_format = self._format(joined)
         files = open_all(self._path)
         try:
-            for file, place in starts(self._format, files, tail):
-                for record in self._records(file.fileno(), place):
+            for file, place in starts(log_format, files, tail):
+                for record in _records(log_format, file.fileno(), place, joined):
                     if until_ns and record.time_ns > until_ns:
                         return
                     if record.time_ns >= since_ns:
-                        yield from [record] if joined else single_lines(record)
+                        yield record
         finally:
             close_all(files)
-
-    def _records(self, fd: int, place: Place) -> Iterator[LogRecord]:
-        skip = place.skip
-        for records, _ in self._format.forward(fd, place.offset):
-            yield from without_first(records, skip)
-            skip = 0
 
     def follow(
         self,
@@ -75,4 +74,13 @@ class LogReader:
         joined: bool = False,
     ) -> Follower:
         """Read as :meth:`read` does, and then what is written from there on."""
-        return Follower(self._path, self._format, since_ns, until_ns, tail, joined)
+        joined = joined and not since_ns and not until_ns
+        return Follower(self._path, self._format(joined), since_ns, until_ns, tail, joined)
+
+
+def _records(log_format: LogFormat, fd: int, place: Place, joined: bool) -> Iterator[LogRecord]:
+    skip = place.skip
+    for found, _ in log_format.forward(fd, place.offset):
+        records = without_first(found, skip)
+        yield from records if joined else (line for one in records for line in single_lines(one))
+        skip = 0

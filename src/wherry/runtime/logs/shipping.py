@@ -61,8 +61,9 @@ class Shipper:
         """Hand entries over, or keep them; nothing, if the shipper was killed."""
         for time_ns, data, partial in entries:
             if self._limit and self._kept and not partial:
-                for line in formats.split_lines(data):  # so that not more is dropped than needed
-                    self._keep(formats.local_record(stream, time_ns, line, False))
+                # so that not more is dropped than needed
+                for number, line in enumerate(formats.split_lines(data)):
+                    self._keep(formats.local_record(stream, time_ns + number, line, False))
             else:
                 self._keep(formats.local_record(stream, time_ns, data, partial))
         self.flush()

@@ -43,9 +43,9 @@ class Messages:
         data = record[formats.HEADER.size : formats.HEADER.size + size]
         stream = flags & formats.STREAM_MASK
         partial = bool(flags & formats.PARTIAL)
-        for line in formats.split_lines(data):
+        for number, line in enumerate(formats.split_lines(data)):
             piece = self._piece(stream, partial)
-            yield Message(stream, time_ns, line.removesuffix(b"\n"), piece)
+            yield Message(stream, time_ns + number, line.removesuffix(b"\n"), piece)
 
     def _piece(self, stream: int, partial: bool) -> Piece | None:
         before = self._open.pop(stream, None)
