@@ -66,6 +66,7 @@ async def relay_websocket(
     tty: bool,
     stdin: bool,
     detach_keys: str = "",
+    replay: bytes = b"",
 ) -> bool:
     """The same over a WebSocket, where output has no frames of Docker's."""
     relay = Relay(
@@ -75,5 +76,5 @@ async def relay_websocket(
         inspect=DetachFilter(parse_keys(detach_keys)) if tty and stdin else None,
         finish_on_input_end=True,
     )
-    await relay.run(request.wire, websocket.accept(request), engine)
+    await relay.run(request.wire, websocket.accept(request), engine, replay)
     return relay.detached

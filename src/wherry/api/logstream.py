@@ -83,8 +83,11 @@ def batches(
         yield b"".join(held)
 
 
-def replay_log(engine: EngineApi, container: Container, streams: frozenset[str]) -> bytes:
-    """What the container has printed so far, at most the last 16 MiB; nothing without a log."""
+def replay_log(
+    engine: EngineApi, container: Container, streams: frozenset[str], until_ns: int
+) -> bytes:
+    """What the container has printed up to a moment, at most the last 16 MiB; nothing without a
+    log."""
     try:
         reader = engine.containers.logs(container.id)
     except NotSupported:
@@ -92,7 +95,7 @@ def replay_log(engine: EngineApi, container: Container, streams: frozenset[str])
     form = LogForm(tty=container.config.tty, streams=streams)
     pieces: list[bytes] = []
     total = 0
-    for piece in batches(LogEncoder(form), reader.read(joined=True)):
+    for piece in batches(LogEncoder(form), reader.read(until_ns=until_ns)):
         pieces.append(piece)
         total += len(piece)
         while total > _REPLAY_LIMIT and len(pieces) > 1:

@@ -157,3 +157,16 @@ def test_attach_repeats_the_log_first(api: Any, log: Log, engine: Any, wire: Any
     sock.sendall(b"POST /containers/c1/attach?logs=1&stdout=1 HTTP/1.1\r\nUpgrade: tcp\r\n\r\n")
     assert wire.read_head(sock).startswith(b"HTTP/1.1 101")
     assert wire.read_all(sock) == frame("stdout", b"old\n")
+
+
+def test_a_websocket_repeats_the_log_first(api: Any, log: Log, engine: Any, wire: Any) -> None:
+    engine.containers.add()
+    log.write(b"old\n")
+    sock = api.running.connect()
+    sock.sendall(
+        b"GET /containers/c1/attach/ws?logs=1&stdout=1 HTTP/1.1\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+    assert wire.read_head(sock).startswith(b"HTTP/1.1 101")
+    assert wire.read_all(sock) == b"\x82\x04old\n" + b"\x88\x02\x03\xe8"

@@ -198,12 +198,13 @@ class Relay:
         replay: bytes = b"",
     ) -> None:
         """Send ``greeting`` to the client, then ask for the engine's stream, which is owned from
-        then on, send ``replay``, and relay until the stream or the client ends."""
+        then on, send ``replay`` as if it came from there, and relay until the stream or the
+        client ends."""
         try:
             rest = self._greet(wire, greeting)
             await self._connect(await engine())
             await _until_taken(wire.transport)
-            self._client.write(replay)
+            self._client.write(self._codec.encode(replay) if replay else b"")
             if rest:
                 self.from_client(rest)
             self._client.hold(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -65,17 +66,24 @@ async def _ready(stream: socket.socket) -> socket.socket:
     return stream
 
 
+async def _replay(context: Context, asked: _Asked, live: socket.socket) -> bytes:
+    """The log up to now, if it is asked for: the stream has what comes later."""
+    if not asked.logs:
+        return b""
+    wanted = frozenset(name for name in ("stdout", "stderr") if getattr(asked, name))
+    try:
+        return await context.slow(
+            replay_log, context.engine, asked.container, wanted, time.time_ns()
+        )
+    except BaseException:
+        live.close()
+        raise
+
+
 async def attach(context: Context, request: Request, ref: str) -> Answer:
     asked = _asked(context, request, ref)
     live = await _live(context, asked)
-    replay = b""
-    if asked.logs:
-        wanted = frozenset(name for name in ("stdout", "stderr") if getattr(asked, name))
-        try:
-            replay = await context.slow(replay_log, context.engine, asked.container, wanted)
-        except BaseException:
-            live.close()
-            raise
+    replay = await _replay(context, asked, live)
     detached = await relay_stream(
         context,
         request,
@@ -94,6 +102,7 @@ async def attach_websocket(context: Context, request: Request, ref: str) -> Answ
         raise InvalidArgument("this endpoint speaks WebSocket: the Upgrade header is missing")
     asked = _asked(context, request, ref)
     live = await _live(context, asked)
+    replay = await _replay(context, asked, live)
     detached = await relay_websocket(
         context,
         request,
@@ -101,6 +110,7 @@ async def attach_websocket(context: Context, request: Request, ref: str) -> Answ
         tty=asked.container.config.tty,
         stdin=asked.stdin,
         detach_keys=asked.detach_keys,
+        replay=replay,
     )
     _tell_detached(context, asked, detached)
     return None
