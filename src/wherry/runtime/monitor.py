@@ -76,6 +76,7 @@ class Monitor:
         self._paused = False
         self._code: int | None = None  # once the process has ended
         self._drain_until = 0.0
+        self._oom_killed = False
         self._exited: Exited | None = None
         self._epoll = select.epoll()
         self._take(fds)
@@ -432,8 +433,7 @@ class Monitor:
         by_signal = result.si_code != os.CLD_EXITED
         self._code = result.si_status + (128 if by_signal else 0)
         self._drain_until = time.monotonic() + DRAIN
-        if self._keep.cgroup and not self._keep.alone:
-            self._with_cgroup(lambda group: group.kill())
+        self._oom_killed = bool(self._keep.cgroup and self._with_cgroup(self._end_processes))
         for output in list(self._outputs):
             self._drain(output)
 
@@ -457,7 +457,9 @@ class Monitor:
         self._log.finish()
         self._attend_shipper()
         now = time.time_ns()
-        oom_killed = bool(self._keep.cgroup and self._with_cgroup(self._end_cgroup))
+        oom_killed = self._oom_killed
+        if self._keep.cgroup:
+            self._with_cgroup(lambda group: group.remove())
         reach("monitor.ungrouped")
         close_all(self._held)  # whoever hears of the end may want the ports again
         if self._keep.poststop:
@@ -482,12 +484,12 @@ class Monitor:
         except (OSError, WherryError):
             return None
 
-    def _end_cgroup(self, group: Cgroup) -> bool:
-        """Remove a group; returns whether the kernel killed one of its processes for memory."""
+    def _end_processes(self, group: Cgroup) -> bool:
+        """End what is left in a group; returns whether the kernel killed one of it for memory. To be
+        asked at once: systemd removes a scope that is empty."""
         oom_killed = group.oom_kills() > 0
         if not self._keep.alone:
             group.kill()
-        group.remove()
         return oom_killed
 
     def _run_poststop(self) -> None:
