@@ -24,6 +24,9 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 CLIENTS = 20
 ALLOWED_GROWTH = 12 * 1024  # KiB, of engine and launcher, once they have seen everything
 
+NETWORKS = threading.BoundedSemaphore(4)
+"""At once: the pools of addresses are shared with all other engines of this machine."""
+
 
 @dataclass
 class Visitor:
@@ -73,7 +76,10 @@ class Visitor:
         assert self.name.encode() in found
 
     def network(self) -> None:
-        name = f"{self.name}-net"
+        with NETWORKS:
+            self._network(f"{self.name}-net")
+
+    def _network(self, name: str) -> None:
         self.client.networks.create(name)
         self.client.networks.connect(name, self.name)
         self.client.networks.disconnect(name, self.name)
