@@ -485,8 +485,8 @@ class Monitor:
             return None
 
     def _end_processes(self, group: Cgroup) -> bool:
-        """End what is left in a group; returns whether the kernel killed one of it for memory. To be
-        asked at once: systemd removes a scope that is empty."""
+        """End what is left in a group; returns whether the kernel killed one of it for memory, as
+        long as the group is there: systemd removes a scope that is empty."""
         oom_killed = group.oom_kills() > 0
         if not self._keep.alone:
             group.kill()
