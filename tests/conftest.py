@@ -73,7 +73,8 @@ def probe() -> tuple[Capability, ...]:
     ]
     programs = ("nft", "docker", "dockerd", "podman", "runc", "skopeo", "docker-registry")
     tools = [Capability(name, shutil.which(name) is not None) for name in (*programs, "mmdebstrap")]
-    return (*kernel, *tools)
+    journal = Capability("journald", os.path.exists("/run/systemd/journal/socket"))
+    return (*kernel, *tools, journal)
 
 
 _CAPABILITIES = probe()

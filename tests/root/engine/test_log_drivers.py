@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,3 +220,41 @@ def test_a_container_without_a_wish_gets_local(engine: Any, run: Any) -> None:
     record = engine.engine.containers.get(container)
     assert (record.log_driver, record.host.log_config.type) == ("local", "local")
     assert lines_of(engine, container) == [b"hi\n"]
+
+
+def test_the_journal(engine: Any, run: Any, need: Any) -> None:
+    need("journald")
+    host = logged("journald", labels="team", tag="{{.Name}}-tag")
+    container = run(
+        host, "sh", "-c", "echo one; echo two >&2", labels={"team": "blue"}, name="noted"
+    )
+    entries = _journal(container, 2)
+    assert {(entry["MESSAGE"], entry["PRIORITY"]) for entry in entries} == {
+        ("one", "6"),
+        ("two", "3"),
+    }
+    assert {entry["SYSLOG_IDENTIFIER"] for entry in entries} == {"noted-tag"}
+    assert {entry["TEAM"] for entry in entries} == {"blue"}
+    assert sorted(lines_of(engine, container)) == [b"one\n", b"two\n"]
+
+
+def _journal(container: str, count: int) -> list[dict[str, str]]:
+    """The entries of a container, once there are so many."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        subprocess.run(["journalctl", "--sync"], check=True)
+        done = subprocess.run(
+            ["journalctl", "-o", "json", f"CONTAINER_ID_FULL={container}"],
+            check=True,
+            capture_output=True,
+        )
+        entries = [json.loads(line) for line in done.stdout.splitlines()]
+        if len(entries) >= count or time.monotonic() > deadline:
+            return entries
+
+
+def test_without_a_journal_the_start_fails(engine: Any, run: Any) -> None:
+    if os.path.exists("/run/systemd/journal/socket"):
+        pytest.skip("this machine has a journal")
+    with pytest.raises(InternalError, match="journald is not enabled on this host"):
+        run(logged("journald"), "true")
