@@ -36,7 +36,6 @@ from wherry.runtime.api import (
     ExternalRuntime,
     StartRequest,
 )
-from wherry.runtime.keeper import ADOPT
 from wherry.runtime.ops.mounts import mount_root
 from wherry.runtime.ops.rooted import open_in
 from wherry.runtime.plan import Plan
@@ -167,20 +166,18 @@ class _Console:
 
 
 class ExternalWay:
-    """Brings a plan of :func:`plan_external` to life. ``monitor`` is the channel to it."""
+    """Brings a plan of :func:`plan_external` to life."""
 
     def __init__(
         self,
         plan: Plan,
         request: StartRequest | ExecRequest,
         runtime: ExternalRuntime,
-        monitor: socket.socket,
         netns: int | None,
     ) -> None:
         self._plan = plan
         self._request = request
         self._runtime = runtime
-        self._monitor = monitor
         self._netns = netns
         self._program: _Program | None = None
 
@@ -201,8 +198,6 @@ class ExternalWay:
             raise
 
     def _begin(self, program: _Program, stdio: Stdio | None, directory: int) -> ExternalChild:
-        self._monitor.send(ADOPT)
-        self._monitor.recv(len(ADOPT))
         console = _Console(program, directory) if self._plan.terminal else None
         options = ["--pid-file", program.path(_PID), *(console.option if console else ())]
         created: tuple[str, ...] = ()

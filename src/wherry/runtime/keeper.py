@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 
 import msgspec
@@ -20,24 +21,20 @@ from wherry.runtime.monitor import Monitor
 from wherry.sys.faults import reach
 from wherry.sys.process import PR_SET_CHILD_SUBREAPER, prctl
 
-ADOPT = b"adopt"
-"""What a starter says, and is answered, to have its own orphans become the monitor's children."""
-
 _decoder = msgspec.json.Decoder(Keep)
 
 
 def wait(channel: socket.socket, starter: int, host: Host) -> None:
-    """Wait for what the starter (a child) hands over, then be its monitor to the end."""
+    """Wait for what the starter (a child) hands over, then be its monitor to the end.
+
+    Until the starter is gone this process is a subreaper: what it has spawned becomes its child.
+    """
     data, fds, _ = receive_packet(channel, MAX_PACKET)
-    if data == ADOPT:
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
-        channel.send(ADOPT)
-        data, fds, _ = receive_packet(channel, MAX_PACKET)
-        prctl(PR_SET_CHILD_SUBREAPER, 0)
     channel.close()
     os.waitpid(starter, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
     if not data:
-        _reap_failed()
+        _end_failed()
         return
     reach("monitor.handed")
     os.dup2(0, 2)  # the engine's standard error is not kept open
@@ -52,14 +49,17 @@ def wait(channel: socket.socket, starter: int, host: Host) -> None:
         _leave_trace(fds[data[0]])
 
 
-def _reap_failed() -> None:
-    """Reap the process of a start that failed: the starter ended it, but it is this one's child.
-    Left to the host's first process, it could be seen in the container for a while."""
+def _end_failed() -> None:
+    """End and reap the process of a start that failed. Nobody will look after it; and left to the
+    host's first process, it could be seen in the container for a while."""
+    own = os.getpid()
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+        with open(f"/proc/self/task/{own}/children") as file:
+            for pid in file.read().split():
+                os.kill(int(pid), signal.SIGKILL)  # its number is its own until it is reaped
+                os.waitpid(int(pid), 0)
+    except FileNotFoundError:
+        pass  # a kernel without CONFIG_PROC_CHILDREN; what a starter begins, it also ends
 
 
 def _leave_trace(directory: int) -> None:

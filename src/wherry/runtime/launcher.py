@@ -24,7 +24,7 @@ from wherry.runtime.rehearsal import rehearse
 from wherry.runtime.title import Title, set_own_name
 from wherry.sys.faults import listen_to
 from wherry.sys.files import close_range
-from wherry.sys.process import PR_SET_DUMPABLE, prctl
+from wherry.sys.process import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 
 SPARES = 3
 MAX_LOST = 20
@@ -128,6 +128,7 @@ class Launcher:
             for fd in (self._news.fileno(), self._epoll.fileno(), *self._monitors):
                 os.close(fd)
             monitor = os.getpid()
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
             pid = os.fork()
             if pid == 0:
                 ours.close()
@@ -147,7 +148,6 @@ class Launcher:
             set_own_name(b"wherry-starter")
             self._title.set("wherry-starter")
             self._title.set("wherry-monitor (waiting)", monitor_pid)
-            rehearse(self._host)
             packet = self._next_request()
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)

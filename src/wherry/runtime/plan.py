@@ -53,6 +53,7 @@ from wherry.runtime.ops.mounts import (
 from wherry.runtime.ops.program import LoadSeccomp
 from wherry.runtime.options import propagation_flags
 from wherry.runtime.passage import Passage
+from wherry.runtime.plan_entering import is_enterable
 from wherry.runtime.plan_process import check_process, parse_cpus, process_ops
 from wherry.runtime.plan_tree import (
     console_ops,
@@ -100,7 +101,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ``clone_flags`` are the namespaces made with it, ``passage`` what is entered beforehand. The
     ``prepared_mounts`` are made by its parent, which also connects to the seccomp agent's socket
     ``listener``. ``moved`` tells that the parent has to move it to its ``cgroup``, which systemd
-    makes if it is a ``scope``; ``own_pids`` that no process of the container can outlive its first.
+    makes if it is a ``scope``; ``own_pids`` that no process of the container can outlive its first;
+    ``enterable`` that a thread can do all of the operations (see entering.py).
     """
 
     id: str
@@ -120,6 +122,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     hooks: Hooks = Hooks()
     state: State
     own_pids: bool = False
+    enterable: bool = False
 
 
 class Filters:
@@ -313,6 +316,7 @@ def plan_exec(
         listener=_listener(linux),
         cgroup=cgroup,
         state=state,
+        enterable=is_enterable(ops, flags, linux.seccomp) and not preserve_fds,
     )
 
 

@@ -1,9 +1,7 @@
 """Going through the code of a start beforehand, when there is time.
 
-The launcher does so that the interpreter has adapted the code to what it will see; each starter
-does so that the pages of memory it writes to are its own. Of a process that was forked nearly every
-page is shared at first, and to part with one costs as much as a system call: an exec touches some
-hundreds of them. Nothing is started here and nothing is left.
+The launcher does so before it forks anything, so that the interpreter has adapted the code to what
+it will see. Nothing is started here and nothing is left.
 """
 
 from __future__ import annotations

@@ -61,12 +61,19 @@ T = TypeVar("T")
 class Child:
     """A process that was started, and what its parent holds of it."""
 
-    def __init__(self, pid: int, pidfd: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, pidfd: int, channel: socket.socket | None = None) -> None:
         self.pid = pid
         self.pidfd = pidfd
-        self.channel = channel
+        self._channel = channel
         self.master_fd: int | None = None
         self.created_mountpoints: tuple[str, ...] = ()
+
+    @property
+    def channel(self) -> socket.socket:
+        """To the process while it sets itself up."""
+        if self._channel is None:
+            raise InternalError("the process sets nothing up itself")
+        return self._channel
 
     def kill(self) -> None:
         """SIGKILL, wait for the end, and reap if it is this process's own child."""

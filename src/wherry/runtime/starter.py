@@ -18,6 +18,7 @@ from wherry.model.runtime_spec import Hooks, Process, Spec
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExternalRuntime, LogSettings, StartRequest
 from wherry.runtime.documents import decode, read_spec
+from wherry.runtime.entering import EnteringWay
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import Host
 from wherry.runtime.logs.first_try import check_log
@@ -32,6 +33,7 @@ from wherry.runtime.messages import (
     send_packet,
 )
 from wherry.runtime.plan import Plan, cgroup_path, plan_container, plan_exec
+from wherry.runtime.spawn import Child
 from wherry.runtime.ways import Begun, C, OwnWay, Passed, Way
 from wherry.sys.faults import reach
 
@@ -138,7 +140,11 @@ def _exec(
         container_pid=record.pid,
     )
     passed = Passed(tuple(fds[: request.attach]), None, tuple(fds[request.attach :]), pidfd)
-    way = OwnWay(plan, passed, host, existing=True)
+    way: Way[Child] = (
+        EnteringWay(plan, passed, host)
+        if plan.enterable
+        else OwnWay(plan, passed, host, existing=True)
+    )
     _run(plan, request, passed, connection, monitor, host, taken, way)
 
 
@@ -168,7 +174,7 @@ def _start_elsewhere(
         ),
         terminal=spec.process is not None and spec.process.terminal,
     )
-    way = external.ExternalWay(plan, request, runtime, monitor, passed.netns)
+    way = external.ExternalWay(plan, request, runtime, passed.netns)
     _run(plan, request, passed, connection, monitor, host, taken, way)
 
 
@@ -193,7 +199,7 @@ def _exec_elsewhere(
         cgroup=record.cgroup,
         terminal=_decode_process(request).terminal,
     )
-    way = external.ExternalWay(plan, request, runtime, monitor, None)
+    way = external.ExternalWay(plan, request, runtime, None)
     _run(plan, request, passed, connection, monitor, host, taken, way)
 
 

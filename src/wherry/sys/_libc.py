@@ -11,7 +11,10 @@ import ctypes
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+
+TYPE_CHECKING = False  # typing is the largest part of what wherry-runtime's first stage would import
+if TYPE_CHECKING:
+    from typing import Any
 
 # Numbers from the kernel's asm/unistd_64.h and asm-generic/unistd.h; from 424 on they are the same
 # on every architecture.
@@ -29,6 +32,9 @@ _COMMON = {
 }
 _NUMBERS = {
     "x86_64": {
+        "setgroups": 116,
+        "setresuid": 117,
+        "setresgid": 119,
         "capget": 125,
         "capset": 126,
         "pivot_root": 155,
@@ -45,6 +51,9 @@ _NUMBERS = {
         "pivot_root": 41,
         "capget": 90,
         "capset": 91,
+        "setresuid": 147,
+        "setresgid": 149,
+        "setgroups": 159,
         "keyctl": 219,
         "sched_setattr": 274,
         "renameat2": 276,

@@ -8,6 +8,8 @@ from ctypes import c_char_p, c_int, c_size_t, c_uint64
 from wherry.sys._libc import check, function, syscall
 
 CLONE_NEWTIME = 0x00000080
+CLONE_FS = 0x00000200
+CLONE_FILES = 0x00000400
 CLONE_PIDFD = 0x00001000
 CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000

@@ -47,14 +47,14 @@ class Setup:
 
     def __init__(
         self,
-        channel: socket.socket,
+        channel: socket.socket | None,
         stdio: tuple[int, int, int] | None = None,
         netns_fd: int | None = None,
         pidfd: int | None = None,
         start_fd: int | None = None,
         prepared: Prepared | None = None,
     ) -> None:
-        self.channel = channel
+        self._channel = channel
         self.stdio = stdio
         self.netns_fd = netns_fd
         self.pidfd = pidfd  # of the container that is joined
@@ -68,6 +68,14 @@ class Setup:
         self.program = ""
         self.in_directory = False  # the working directory
         self.env: list[bytes] = []
+        self.spawned = 0  # the program's process, if it is another than this one
+
+    @property
+    def channel(self) -> socket.socket:
+        """To the parent, if it is another process."""
+        if self._channel is None:
+            raise OSError(errno.EBADF, "there is no parent to talk to")
+        return self._channel
 
     def proc(self, path: str) -> str:
         """A name for a file of the host's procfs; valid whatever is mounted on /proc."""

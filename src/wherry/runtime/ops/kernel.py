@@ -71,14 +71,18 @@ class JoinCgroup(Op, frozen=True):
 
     def execute(self, setup: Setup) -> None:
         wait_for(setup, "cgroup")
+        self.enter()
+        if self.unshare:
+            unshare(CLONE_NEWCGROUP)
+
+    def enter(self) -> None:
+        """Move the calling thread."""
         for path in self.tasks:
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(fd, b"0")
             finally:
                 os.close(fd)
-        if self.unshare:
-            unshare(CLONE_NEWCGROUP)
 
 
 class AwaitHooks(Op, frozen=True):

@@ -9,12 +9,12 @@ import signal
 import stat
 import termios
 
-from wherry.errors import InternalError, InvalidArgument, NotSupported
+from wherry.errors import InternalError, InvalidArgument, NotSupported, WherryError
 from wherry.runtime.api import CommandNotExecutable, CommandNotFound
 from wherry.runtime.messages import Ready, send
 from wherry.runtime.ops.base import Op, Setup, reason
 from wherry.runtime.ops.rooted import make_in, open_in
-from wherry.sys import caps
+from wherry.sys import caps, credentials
 from wherry.sys.files import close_range
 from wherry.sys.process import (
     PR_SET_KEEPCAPS,
@@ -91,6 +91,10 @@ class SetStdio(Op, frozen=True):
 
     def execute(self, setup: Setup) -> None:
         os.setsid()
+        self.place(setup)
+
+    def place(self, setup: Setup) -> None:
+        """The streams without the session."""
         if setup.stdio is not None:
             for number, fd in enumerate(setup.stdio):
                 os.dup2(fd, number, inheritable=True)
@@ -159,9 +163,9 @@ class BecomeUser(Op, frozen=True):
     def execute(self, setup: Setup) -> None:
         caps.drop_bounding(self.bounding)
         prctl(PR_SET_KEEPCAPS, 1)
-        os.setgroups(self.groups)
-        os.setresgid(self.gid, self.gid, self.gid)
-        os.setresuid(self.uid, self.uid, self.uid)
+        credentials.setgroups(self.groups)
+        credentials.setresgid(self.gid)
+        credentials.setresuid(self.uid)
         prctl(PR_SET_KEEPCAPS, 0)
         extra = _SYS_ADMIN if self.keep_admin else 0
         caps.capset(self.effective | extra, self.permitted | extra, self.inheritable)
@@ -356,10 +360,14 @@ class Execute(Op, frozen=True):
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         try:
             execve(setup.program, [os.fsencode(arg) for arg in self.args], setup.env)
-        except FileNotFoundError as error:
-            # The file was there a moment ago: what lacks is the interpreter that it names.
-            raise CommandNotFound(f"exec {setup.program}: {reason_only(error)}") from None
         except OSError as error:
-            if error.errno in (errno.ENOMEM, errno.EAGAIN, errno.E2BIG):
-                raise InternalError(f"cannot {self.describe()}: {reason(error)}") from None
-            raise CommandNotExecutable(f"exec {setup.program}: {reason_only(error)}") from None
+            raise self.failure(setup, error) from None
+
+    def failure(self, setup: Setup, error: OSError) -> WherryError:
+        """What the caller is told of a program that cannot be executed."""
+        if isinstance(error, FileNotFoundError):
+            # The file was there a moment ago: what lacks is the interpreter that it names.
+            return CommandNotFound(f"exec {setup.program}: {reason_only(error)}")
+        if error.errno in (errno.ENOMEM, errno.EAGAIN, errno.E2BIG):
+            return InternalError(f"cannot {self.describe()}: {reason(error)}")
+        return CommandNotExecutable(f"exec {setup.program}: {reason_only(error)}")
