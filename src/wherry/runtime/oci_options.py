@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from wherry.model.runtime_spec import OCI_VERSION
 
@@ -14,8 +14,19 @@ ROOT = "/run/wherry-runtime"
 _Commands = argparse._SubParsersAction  # no public name for the type
 
 
+class _Help(argparse.HelpFormatter):
+    """Of a fixed width: argparse makes one for every option, which each asks the terminal."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
 class _Parser(argparse.ArgumentParser):
     """Ends with 1 where runc does, and argparse with 2."""
+
+    def __init__(self, *names: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", _Help)
+        super().__init__(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"{self.prog}: {message}\n")

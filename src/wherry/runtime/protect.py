@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from wherry.runtime.lean import leave_out
 from wherry.sys import mount as m
 from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
@@ -63,8 +64,10 @@ def _library() -> list[str]:
 def go_on() -> None:
     """What is executed again; never returns."""
     prctl(PR_SET_DUMPABLE, 0)
+    leave_out()
     from wherry.runtime.oci_commands import command
 
+    gc.freeze()  # what is imported stays; it need not be looked at again
     gc.enable()
     status = command(sys.argv[1:])
     sys.stdout.flush()
