@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-TYPE_CHECKING = False  # typing is the largest part of what wherry-runtime's first stage would import
+TYPE_CHECKING = False  # at run time wherry-runtime's first stage does without typing, to be quick
 if TYPE_CHECKING:
     from typing import Any
 
