@@ -170,7 +170,10 @@ class Lifecycle:
             error="",
         )
         # The ports are free before anybody learns that the container has ended.
-        self._launcher.release_network(record)
+        try:
+            self._launcher.release_network(record)
+        except WherryError as error:  # a full disk; the next engine finds what is left
+            _LOG.error("container %s: %s", record.name, error)
         reach("exit.released")
         ended = msgspec.structs.replace(record, state=state, endpoints={}, ports=())
         if self._save_if_possible(entry, ended):
@@ -278,7 +281,7 @@ class Lifecycle:
         if entry.record.state.status == "paused":
             self._cgroups.open(self._launcher.cgroup_path(entry.record)).thaw()
             state = msgspec.structs.replace(entry.record.state, status="running")
-            self._table.set_state(entry, state)
+            self._save_if_possible(entry, msgspec.structs.replace(entry.record, state=state))
 
     def _signal_if_running(self, entry: Entry, number: int) -> None:
         process = entry.process
@@ -333,7 +336,11 @@ class Lifecycle:
             except (FileNotFoundError, NotFound):
                 raise Conflict(f"Container {record.id} is not running") from None
             reach("pause.frozen")
-            self._table.set_state(entry, msgspec.structs.replace(record.state, status="paused"))
+            try:
+                self._table.set_state(entry, msgspec.structs.replace(record.state, status="paused"))
+            except WherryError:  # a full disk: nobody would think of letting it go on
+                self._launcher.cgroup(record).thaw()
+                raise
             self._events.container("pause", entry.record)
 
     def look_whether_paused(self, entry: Entry) -> None:

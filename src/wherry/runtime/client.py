@@ -28,6 +28,7 @@ _BOOTSTRAP = (
     "from wherry.runtime.launcher import main;main()"
 )
 _KILLED = 137
+_FIRST_WORD = 5.0  # seconds for a monitor, which may be busy with output, to say who it is
 _PORTS_A_MESSAGE = 1000
 
 Callback = Callable[[ExitStatus], None]
@@ -308,10 +309,13 @@ class LauncherRuntime:
         it; what is left of its control group is removed."""
         sock = _connect(state_dir)
         if sock is not None:
+            # A starter that never got to its end, as in a frozen container, listens and is silent.
+            sock.settimeout(_FIRST_WORD)
             try:
                 packet = msg.receive(sock, msg.to_engine)
             except (OSError, InvalidArgument):
                 packet = None
+            sock.settimeout(None)
             if packet is not None and isinstance(packet[0], msg.Started):
                 return self._adopted(sock, state_dir, packet[0])
             sock.close()
