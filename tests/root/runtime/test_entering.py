@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 from tests.root.runtime.boxes import CAPABILITIES, NAMESPACES, Box, wait
 
 from wherry.model.runtime_spec import Capabilities, LinuxPids, LinuxResources, Rlimit, User
@@ -50,14 +52,23 @@ def test_no_signal_is_ignored(box: Box) -> None:
     assert int(line.split()[1], 16) & ~(3 << 31) == 0
 
 
+def _parent(pid: int) -> str:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        return Path(f"/proc/{fields[1]}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
 def test_process_is_its_monitor_s_and_leads_a_session(box: Box) -> None:
     container = box.start("sleep", "100")
     running = box.keep(box.runtime.exec(box.exec_request(container, "sleep", "50")))
-    stat = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
-    parent, group, session = (int(field) for field in stat[1:4])
+    deadline = time.monotonic() + patience(20)
+    while _parent(running.pid) != "wherry-monitor":  # as soon as the starter is gone
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
-    assert Path(f"/proc/{parent}/comm").read_text() == "wherry-monitor\n"
-    assert group == session == running.pid
+    assert os.getpgid(running.pid) == os.getsid(running.pid) == running.pid
     running.signal(9)
     assert wait(running).code == 137
     assert not os.path.exists(f"/proc/{running.pid}")
