@@ -114,7 +114,7 @@ def test_cve_2018_15664_into_a_tree_that_changes(
     for number in range(ROUNDS):
         name = f"new{number}"
         path, member = (("/work/way", name), ("/work", f"way/{name}"))[number % 2]
-        with suppress(NotFound, Conflict, InvalidArgument):
+        with suppress(WherryError):  # it was the link at that moment
             put(engine, container, path, tar_of((member, b"x", 0o4755), ("file", b"lost", 0o644)))
             arrived += 1
     assert arrived
