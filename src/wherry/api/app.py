@@ -28,6 +28,7 @@ _STREAM = 200
 _GONE = 499
 """What a request is counted as whose client went away before its answer."""
 _VERSIONED = re.compile(r"/v([0-9]{1,3})\.([0-9]{1,3})(?=/)")
+_LITERAL = re.compile(r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])(:\d+)?")
 
 
 class App:
@@ -83,7 +84,7 @@ class App:
         return error_reply(error)
 
     async def _dispatch(self, request: Request) -> Answer:
-        if request.wire.remote and "origin" in request.headers:
+        if request.wire.remote and not is_welcome(request.headers):
             return failure(403, "requests that a web page makes are refused on TCP")
         path = self._set_version(request)
         found = self._router.find(request.method, path)
@@ -111,6 +112,15 @@ class App:
 
     def close(self) -> None:
         self.context.close()
+
+
+def is_welcome(headers: Mapping[str, str]) -> bool:
+    """Whether no web page of others makes the request. WebSocket clients name the engine itself as
+    their origin. A host's name proves nothing, since pages can let theirs mean any address."""
+    origin, host = headers.get("origin"), headers.get("host", "")
+    return origin is None or (
+        _LITERAL.fullmatch(host) is not None and origin in (f"http://{host}", f"https://{host}")
+    )
 
 
 def create_app(

@@ -20,17 +20,19 @@ _REPLAY_LIMIT = 16 * 1024 * 1024  # bytes of log that an attach with logs=1 repe
 
 class LogForm(msgspec.Struct, frozen=True, kw_only=True):
     """How entries are written. ``details`` goes before each line: the attributes of ``--log-opt
-    labels`` and ``env``, see :func:`details_text`; None leaves them out."""
+    labels`` and ``env``, see :func:`details_text`; None leaves them out. ``line_by_line``: each has
+    a frame of its own, as dockerd's have."""
 
     tty: bool
     streams: frozenset[str] = frozenset({"stdout", "stderr"})
     timestamps: bool = False
     details: str | None = None
+    line_by_line: bool = False
 
     @property
     def joined(self) -> bool:
         """Whether lines may come together, since nothing goes before each."""
-        return not self.timestamps and self.details is None
+        return not (self.timestamps or self.line_by_line) and self.details is None
 
 
 def details_text(attributes: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 
 from wherry.errors import InvalidArgument
-from wherry.model.image import Platform
+from wherry.model.image import ARCHITECTURES, Platform
 
 _MACHINES = {"x86_64": ("amd64", ""), "aarch64": ("arm64", "v8"), "armv7l": ("arm", "v7")}
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
@@ -32,6 +32,10 @@ def parse_platform(text: str) -> Platform:
     if parts[0] not in _OS:
         raise InvalidArgument(f'"{text}": operating system is not supported')
     architecture = _ALIASES.get(parts[1], parts[1])
+    if architecture not in ARCHITECTURES:
+        raise InvalidArgument(
+            f'"{text}": unknown operating system or architecture: invalid argument'
+        )
     variant = parts[2] if len(parts) == 3 else ""
     if (architecture, variant) == ("arm64", "v8"):
         variant = ""

@@ -27,7 +27,7 @@ from wherry.build.api import (
 )
 from wherry.engine.api import NO_FILTERS, CacheUse, Filters, PruneReport
 from wherry.engine.events import Events
-from wherry.engine.filters import as_time, check_names
+from wherry.engine.filters import as_bool, as_time, check_names
 from wherry.engine.launch import Launcher
 from wherry.engine.network_requests import requested_networks
 from wherry.engine.records import Container, Credentials, MountPoint
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from wherry.build.cache import Known
 
 _HEADER = 8
+_PRUNE_FILTERS = ("until", "id", "inuse", "shared", "private")
 _SIGKILL = 9
 _NO_IMAGE = Digest("sha256:" + "0" * 64)
 
@@ -201,17 +202,14 @@ class Builds:
     def prune(
         self, *, every: bool = False, keep: int = 0, filters: Filters = NO_FILTERS
     ) -> PruneReport:
-        check_names(filters, ("until",))
-        now = time.time_ns()
-        limits = [as_time(value, now) for value in filters.get("until", ())]
+        chosen = _chooser(filters)
         in_images = self._layers_of_images()
         doomed: list[Known] = []
         kept = 0
         for step in self._builder().cached():
             size = step.layer.size if step.layer else 0
             is_shared = step.layer is not None and step.layer.chain_id in in_images
-            is_recent = any(step.used_ns >= limit for limit in limits)
-            if kept + size <= keep or is_recent or (is_shared and not every):
+            if kept + size <= keep or not chosen(step, is_shared) or (is_shared and not every):
                 kept += size
             else:
                 doomed.append(step)
@@ -245,6 +243,25 @@ class Builds:
 
 def _step_id(step: Known) -> str:
     return step.key.hex()
+
+
+def _chooser(filters: Filters) -> Callable[[Known, bool], bool]:
+    """Whether the filters mean a step, which images share or not. No step is ever in use: layers
+    are made of it, and builds hold those. InvalidArgument."""
+    check_names(filters, _PRUNE_FILTERS)
+    limits = [as_time(value, time.time_ns()) for value in filters.get("until", ())]
+    ids = filters.get("id", ())
+    flags = {n: as_bool(n, v) for n, v in filters.items() if n in ("inuse", "shared", "private")}
+
+    def chosen(step: Known, shared: bool) -> bool:
+        facts = {"inuse": False, "shared": shared, "private": not shared}
+        return (
+            all(step.used_ns < limit for limit in limits)
+            and (not ids or any(_step_id(step).startswith(value) for value in ids))
+            and all(facts[name] == value for name, value in flags.items())
+        )
+
+    return chosen
 
 
 def _cache_use(step: Known, in_images: set[Digest]) -> CacheUse:

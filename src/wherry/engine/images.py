@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from wherry.engine.api import NO_FILTERS, Filters
 from wherry.engine.events import Events
-from wherry.engine.filters import as_bool, check_names, labels_match
+from wherry.engine.image_filters import list_tests, prune_tests
 from wherry.engine.records import Container, RemovedImage
 from wherry.engine.table import ContainerTable
 from wherry.errors import Conflict, InvalidArgument
@@ -16,8 +15,6 @@ from wherry.model.digest import Digest, short
 from wherry.model.image import History
 from wherry.model.reference import parse_reference
 from wherry.store.api import Image, Images
-
-_FILTERS = ("dangling", "label", "before", "since", "reference", "until")
 
 
 @dataclass(frozen=True)
@@ -33,23 +30,9 @@ class ImageLibrary:
 
     def list(self, *, filters: Filters = NO_FILTERS) -> tuple[Image, ...]:
         """Newest first."""
-        check_names(filters, _FILTERS)
+        tests = list_tests(filters, self.get)
         images = sorted(self.store.list(), key=lambda image: image.config.created, reverse=True)
-        return tuple(image for image in images if self._matches(image, filters))
-
-    def _matches(self, image: Image, filters: Filters) -> bool:
-        dangling = filters.get("dangling")
-        if dangling and as_bool("dangling", dangling) == bool(image.references):
-            return False
-        if not labels_match(filters.get("label", ()), image.config.config.labels):
-            return False
-        patterns = filters.get("reference", ())
-        if patterns and not any(_name_matches(image, pattern) for pattern in patterns):
-            return False
-        created = image.config.created
-        older = all(created < self.get(name).config.created for name in filters.get("before", ()))
-        newer = all(created > self.get(name).config.created for name in filters.get("since", ()))
-        return older and newer
+        return tuple(image for image in images if all(test(image) for test in tests))
 
     def history(self, name: str) -> tuple[tuple[History, int], ...]:
         """Each step with its layer's size in bytes, newest first."""
@@ -75,9 +58,9 @@ class ImageLibrary:
         """Take a name away; with the last one, delete the image. By id: all names at once."""
         image = self.get(name)
         named = _reference_in(image, name)
-        others = [text for text in image.references if text != named]
-        if named and others:
-            return (self._untag(image, named),)
+        going = _going_with(image, named) if named else ()
+        if named and len(going) < len(image.references) + len(image.repo_digests):
+            return tuple(self._untag(image, text) for text in going)
         if not named and len(_repositories(image)) > 1 and not force:
             raise Conflict(
                 f"conflict: unable to delete {short(image.id)} (must be forced) - image is "
@@ -93,14 +76,11 @@ class ImageLibrary:
 
     def prune(self, filters: Filters = NO_FILTERS) -> tuple[tuple[RemovedImage, ...], int]:
         """Delete unused images: the nameless ones, or with ``dangling=false`` all."""
-        check_names(filters, ("dangling", "label", "label!", "until"))
-        nameless_only = as_bool("dangling", filters.get("dangling", ("true",)))
+        tests = prune_tests(filters)
         removed: list[RemovedImage] = []
         reclaimed = 0
         for image in self.store.list():
-            if (nameless_only and image.references) or self._is_used(image):
-                continue
-            if not labels_match(filters.get("label", ()), image.config.config.labels):
+            if self._is_used(image) or not all(test(image) for test in tests):
                 continue
             removed += [self._untag(image, text) for text in image.references]
             removed += self._delete(image)
@@ -155,21 +135,26 @@ def _repositories(image: Image) -> set[str]:
 
 
 def _reference_in(image: Image, name: str) -> str | None:
-    """The image's own reference that ``name`` means, None if it was named by id."""
+    """The image's own name, or repository digest, that ``name`` means; None if it is an id."""
     try:
-        wanted = str(parse_reference(name).tagged())
+        reference = parse_reference(name)
     except InvalidArgument:
         return None
-    return wanted if wanted in image.references else None
+    digest = f"{reference.repository}@{reference.digest}"
+    wanted = digest if reference.digest else str(reference.tagged())
+    return wanted if wanted in (*image.references, *image.repo_digests) else None
 
 
-def _name_matches(image: Image, pattern: str) -> bool:
-    for text in image.references:
-        reference = parse_reference(text)
-        for candidate in (reference.familiar, reference.familiar_repository):
-            if fnmatch.fnmatchcase(candidate, pattern):
-                return True
-    return False
+def _going_with(image: Image, named: str) -> tuple[str, ...]:
+    """What goes with a name: the digests of a repository go with its last tag."""
+    repository = parse_reference(named).repository
+    tags = [t for t in image.references if parse_reference(t).repository == repository]
+    if named in image.references and len(tags) > 1:
+        return (named,)
+    if named not in image.references and tags:
+        return (named,)
+    digests = [d for d in image.repo_digests if parse_reference(d).repository == repository]
+    return (named, *(d for d in digests if d != named))
 
 
 def image_names(images: Iterable[Image]) -> Callable[[Digest], str]:

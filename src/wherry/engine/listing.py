@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from wherry.engine.filters import as_bool, as_time, check_names, labels_match
 from wherry.engine.records import Container
@@ -51,9 +51,11 @@ def _tests(
         "since": lambda values: _by_age(table, values, before=False),
         "network": lambda values: lambda record: bool(set(values) & _networks(record)),
         "volume": lambda values: lambda record: bool(set(values) & _volumes(record)),
-        "publish": lambda values: lambda record: bool(set(values) & _published(record)),
-        "expose": lambda values: lambda record: bool(set(values) & _exposed(record)),
+        "publish": lambda values: _by_ports(values, _published),
+        "expose": lambda values: _by_ports(values, _exposed),
         "health": _by_health,
+        # Windows has two kinds; here each container has the one that there is.
+        "isolation": lambda values: lambda record: True,
         "is-task": lambda values: lambda record: not as_bool("is-task", values),
     }
     check_names(filters, makers)
@@ -117,15 +119,36 @@ def _volumes(record: Container) -> set[str]:
     return {name for m in record.mounts for name in (m.name, m.destination, m.source) if name}
 
 
-def _published(record: Container) -> set[str]:
-    both = {(p.container_port, p.protocol) for p in record.ports}
-    both |= {(p.host_port, p.protocol) for p in record.ports}
-    return {f"{port}/{protocol}" for port, protocol in both} | {str(port) for port, _ in both}
+_Range = tuple[int, int, str]  # first and last port, protocol
 
 
-def _exposed(record: Container) -> set[str]:
-    ports = set(record.config.exposed_ports or {}) | set(record.host.port_bindings or {})
-    return ports | {port.partition("/")[0] for port in ports}
+def _by_ports(values: Sequence[str], ports_of: Callable[[Container], Iterable[_Range]]) -> Test:
+    """``80``, ``80/udp``, ``8000-8080/tcp``; without a protocol any will do."""
+    wanted = [_parse_range(value) for value in values]
+    return lambda record: any(
+        first <= own_last and own_first <= last and protocol in ("", own_protocol)
+        for own_first, own_last, own_protocol in ports_of(record)
+        for first, last, protocol in wanted
+    )
+
+
+def _parse_range(text: str) -> _Range:
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", text)
+    if match is None:
+        raise InvalidArgument(f"invalid port in a filter: {text!r} (want 80, 80/tcp or 80-90/tcp)")
+    return int(match[1]), int(match[2] or match[1]), match[3] or ""
+
+
+def _published(record: Container) -> Iterator[_Range]:
+    for port in record.ports:
+        yield port.container_port, port.container_port, port.protocol
+        yield port.host_port, port.host_port, port.protocol
+
+
+def _exposed(record: Container) -> Iterator[_Range]:
+    for text in (*(record.config.exposed_ports or ()), *(record.host.port_bindings or ())):
+        first, last, protocol = _parse_range(text)
+        yield first, last, protocol or "tcp"
 
 
 def prunable(

@@ -24,6 +24,12 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 
+ARCHITECTURES = frozenset(
+    "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 "
+    "s390x wasm".split()
+)
+"""Those that images are made for, by the names that indexes have for them."""
+
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An operating system and processor, as in an index (``os``, ``architecture``, ``variant``)."""

@@ -170,3 +170,21 @@ def test_a_websocket_repeats_the_log_first(api: Any, log: Log, engine: Any, wire
     )
     assert wire.read_head(sock).startswith(b"HTTP/1.1 101")
     assert wire.read_all(sock) == b"\x82\x04old\n" + b"\x88\x02\x03\xe8"
+
+
+@pytest.mark.parametrize(
+    ("agent", "wanted"),
+    [
+        ("docker-sdk-python/7.1.0", _ONE + _TWO),
+        ("Python/3.11 aiohttp/3.12", _ONE + _TWO),
+        ("Docker-Client/28.2.2 (linux)", frame("stdout", b"one\ntwo\n")),
+        ("wherry", frame("stdout", b"one\ntwo\n")),
+    ],
+)
+def test_libraries_get_a_frame_for_each_line(
+    api: Any, engine: Any, log: Log, agent: str, wanted: bytes
+) -> None:
+    engine.containers.add()
+    log.write(b"one\ntwo\n")
+    path = "/containers/c1/logs?stdout=1"
+    assert api.call("GET", path, User_Agent=agent)[1] == wanted

@@ -258,6 +258,11 @@ def test_what_is_no_platform(text: str) -> None:
         parse_platform(text)
 
 
+def test_a_word_that_names_no_platform() -> None:
+    with pytest.raises(InvalidArgument, match='"foo": unknown operating system or architecture'):
+        parse_platform("foo")
+
+
 # --- words -------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,13 @@ _DOCKER_PY = re.compile(r"\bdocker-(?:sdk-python|py)/")
 class _HostParts(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     host_config: HostConfig = HostConfig()
     networking_config: NetworkingConfig = NetworkingConfig()
+    runtime: str | None = None
+    """Not in the definition: where docker-py's ``create_container()`` puts the runtime."""
+
+    @property
+    def host(self) -> HostConfig:
+        runtime = self.host_config.runtime or self.runtime
+        return msgspec.structs.replace(self.host_config, runtime=runtime)
 
 
 class _Created(ContainerConfig, frozen=True, kw_only=True):
@@ -35,7 +42,7 @@ async def create(context: Context, request: Request, _: str) -> Reply:
     body = _listed(await json_body(request, context.settings), "Cmd", "Entrypoint", "Shell")
     config = shaped(body, ContainerConfig)
     parts = shaped(body, _HostParts)
-    host = _with_log_driver(parts.host_config, request, context.settings)
+    host = _with_log_driver(parts.host, request, context.settings)
     created = await context.quick(
         context.engine.containers.create,
         request.value("name").removeprefix("/"),

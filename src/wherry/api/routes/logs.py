@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import suppress
 
@@ -20,6 +21,9 @@ from wherry.errors import InvalidArgument, NotFound
 from wherry.runtime.logs.reader import Follower, LogReader
 
 _NANO = 1_000_000_000
+_UNFRAMES = re.compile(r"$|(curl|Docker-Client|wherry)\b")
+"""Clients that take the frames off and pass the bytes on: for them lines come together, which is
+much faster. Libraries hand out each frame (docker-py, aiodocker), and their users expect lines."""
 _PAUSE = 0.01  # seconds between two looks: many small writes are read together
 
 
@@ -43,6 +47,7 @@ def _wanted(context: Context, request: Request, container: Container) -> _Wanted
         streams=streams,
         timestamps=flag(request, "timestamps"),
         details=_details(context, request, container),
+        line_by_line=not _UNFRAMES.match(request.headers.get("user-agent", "")),
     )
     return _Wanted(
         form=form,
@@ -143,7 +148,12 @@ async def _follow(
     loop = asyncio.get_running_loop()
     changed = asyncio.Event()
     changed.set()
-    loop.add_reader(follower.fileno(), changed.set)
+
+    def note_change() -> None:
+        follower.forget()  # or the loop would turn until it is read
+        changed.set()
+
+    loop.add_reader(follower.fileno(), note_change)
     ended.add_done_callback(lambda _: changed.set())
     try:
         over = False

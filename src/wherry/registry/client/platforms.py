@@ -6,7 +6,7 @@ import platform as host
 from collections.abc import Iterable
 
 from wherry.errors import InvalidArgument
-from wherry.model.image import Descriptor, Index, Platform
+from wherry.model.image import ARCHITECTURES, Descriptor, Index, Platform
 from wherry.registry.client.errors import ManifestUnknown
 
 _ARCHITECTURES = {
@@ -48,6 +48,10 @@ def _parse_single(part: str) -> Platform:
     if part in ("windows", "darwin", "freebsd"):
         return Platform(os=part, architecture=here.architecture)
     architecture, variant = _normal(part, "")
+    if architecture not in ARCHITECTURES:
+        raise InvalidArgument(
+            f'"{part}": unknown operating system or architecture: invalid argument'
+        )
     return Platform(os="linux", architecture=architecture, variant=variant)
 
 

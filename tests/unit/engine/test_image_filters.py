@@ -1,0 +1,105 @@
+"""Filters of image lists and prunes, on images that are only described."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wherry.engine.image_filters import created_ns, list_tests, prune_tests
+from wherry.errors import InvalidArgument, NotFound
+from wherry.model.digest import digest_of
+from wherry.model.image import ExecConfig, ImageConfig, RootFs
+from wherry.store.api import Image
+
+
+def image(name: str, second: int, labels: dict[str, str] | None = None) -> Image:
+    config = ImageConfig(
+        architecture="amd64",
+        os="linux",
+        rootfs=RootFs(type="layers", diff_ids=()),
+        created=f"2024-01-01T00:00:{second:02}.5Z" if second else "",
+        config=ExecConfig(labels=labels),
+    )
+    references = (f"docker.io/library/{name}",) if name else ()
+    return Image(
+        id=digest_of(f"{name}{second}".encode()),
+        config=config,
+        references=references,
+        repo_digests=(),
+        layers=(),
+        created_ns=0,
+    )
+
+
+IMAGES = {
+    "old:1": image("old:1", 1, {"stage": "test"}),
+    "new:1": image("new:1", 2, {"stage": "release", "by": "me"}),
+    "": image("", 3),
+    "timeless:2": image("timeless:2", 0),
+}
+
+
+def get(name: str) -> Image:
+    if name not in IMAGES:
+        raise NotFound(f"No such image: {name}")
+    return IMAGES[name]
+
+
+def listed(filters: dict[str, Any]) -> set[str]:
+    tests = list_tests(filters, get)
+    return {name for name, one in IMAGES.items() if all(test(one) for test in tests)}
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ({}, set(IMAGES)),
+        ({"dangling": ("true",)}, {""}),
+        ({"dangling": ("false",)}, {"old:1", "new:1", "timeless:2"}),
+        ({"label": ("stage",)}, {"old:1", "new:1"}),
+        ({"label": ("stage=release", "by=me")}, {"new:1"}),
+        ({"label!": ("stage=test",)}, {"new:1", "", "timeless:2"}),
+        ({"before": ("new:1",)}, {"old:1", "timeless:2"}),
+        ({"since": ("old:1",)}, {"new:1", ""}),
+        ({"reference": ("*:1",)}, {"old:1", "new:1"}),
+        ({"reference": ("old", "time*")}, {"old:1", "timeless:2"}),
+        ({"until": ("2024-01-01T00:00:02Z",)}, {"old:1", "timeless:2"}),
+    ],
+)
+def test_lists(filters: dict[str, Any], names: set[str]) -> None:
+    assert listed(filters) == names
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ({}, {""}),
+        ({"dangling": ("false",)}, set(IMAGES)),
+        ({"dangling": ("0",), "until": ("1704067201.6",)}, {"old:1", "timeless:2"}),
+        ({"dangling": ("0",), "label!": ("by",)}, {"old:1", "", "timeless:2"}),
+    ],
+)
+def test_prunes(filters: dict[str, Any], names: set[str]) -> None:
+    tests = prune_tests(filters)
+    assert {name for name, one in IMAGES.items() if all(test(one) for test in tests)} == names
+
+
+@pytest.mark.parametrize("filters", [{"before": ("gone",)}, {"since": ("gone",)}])
+def test_comparisons_with_what_is_not_there(filters: dict[str, Any]) -> None:
+    with pytest.raises(NotFound, match="No such image: gone"):
+        list_tests(filters, get)
+
+
+@pytest.mark.parametrize(
+    "filters", [{"colour": ("red",)}, {"dangling": ("perhaps",)}, {"until": ("soon",)}]
+)
+def test_what_is_no_filter(filters: dict[str, Any]) -> None:
+    for read in (lambda: list_tests(filters, get), lambda: prune_tests(filters)):
+        with pytest.raises(InvalidArgument):
+            read()
+
+
+def test_times() -> None:
+    assert created_ns(IMAGES["old:1"]) == 1_704_067_201_500_000_000
+    assert created_ns(IMAGES["timeless:2"]) == 0
