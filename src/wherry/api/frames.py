@@ -11,6 +11,7 @@ from functools import partial
 
 STREAMS: Mapping[str, int] = {"stdin": 0, "stdout": 1, "stderr": 2}
 _HEAD = 8
+_HEADS = 4096
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
@@ -18,6 +19,32 @@ MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 def frame(stream: str, payload: bytes) -> bytes:
     """One frame of ``stdout`` or ``stderr``."""
     return STREAMS[stream].to_bytes(4, "little") + len(payload).to_bytes(4, "big") + payload
+
+
+class LineFrames:
+    """Makes a frame of each line of a stream, as dockerd does: libraries hand frames out one by
+    one, and their users take them for lines."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = STREAMS[stream]
+        self._heads: dict[int, bytes] = {}  # by the line's length: many lines are as long
+
+    def __call__(self, data: bytes) -> bytes:
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        self._learn(set(map(len, lines)))
+        heads = self._heads
+        out = b"\n".join([heads[len(line)] + line for line in lines]) + b"\n" if lines else b""
+        return out + self._head(len(rest)) + rest if rest else out
+
+    def _learn(self, lengths: set[int]) -> None:
+        if len(self._heads) > _HEADS:
+            self._heads = {}
+        for length in lengths - self._heads.keys():
+            self._heads[length] = self._head(length + 1)
+
+    def _head(self, size: int) -> bytes:
+        return self._stream.to_bytes(4, "little") + size.to_bytes(4, "big")
 
 
 def content_type(version: tuple[int, int], *, tty: bool) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from wherry.api.frames import frame
+from wherry.api.frames import STREAMS, LineFrames, frame
 from wherry.api.times import rfc3339
 from wherry.engine.api import EngineApi
 from wherry.engine.records import Container
@@ -20,19 +20,17 @@ _REPLAY_LIMIT = 16 * 1024 * 1024  # bytes of log that an attach with logs=1 repe
 
 class LogForm(msgspec.Struct, frozen=True, kw_only=True):
     """How entries are written. ``details`` goes before each line: the attributes of ``--log-opt
-    labels`` and ``env``, see :func:`details_text`; None leaves them out. ``line_by_line``: each has
-    a frame of its own, as dockerd's have."""
+    labels`` and ``env``, see :func:`details_text`; None leaves them out."""
 
     tty: bool
     streams: frozenset[str] = frozenset({"stdout", "stderr"})
     timestamps: bool = False
     details: str | None = None
-    line_by_line: bool = False
 
     @property
     def joined(self) -> bool:
         """Whether lines may come together, since nothing goes before each."""
-        return not (self.timestamps or self.line_by_line) and self.details is None
+        return not self.timestamps and self.details is None
 
 
 def details_text(attributes: Mapping[str, str]) -> str:
@@ -47,11 +45,14 @@ class LogEncoder:
     def __init__(self, form: LogForm) -> None:
         self._form = form
         self._open: set[str] = set()
+        self._frames = {name: LineFrames(name) for name in STREAMS}
 
     def encode(self, record: LogRecord) -> bytes:
         stream = _NAMES.get(record.stream, "stdout")
         if stream not in self._form.streams and not self._form.tty:
             return b""
+        if self._form.joined:
+            return record.data if self._form.tty else self._frames[stream](record.data)
         data = self._prefix(stream, record) + record.data
         return data if self._form.tty else frame(stream, data)
 

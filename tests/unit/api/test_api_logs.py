@@ -172,19 +172,20 @@ def test_a_websocket_repeats_the_log_first(api: Any, log: Log, engine: Any, wire
     assert wire.read_all(sock) == b"\x82\x04old\n" + b"\x88\x02\x03\xe8"
 
 
-@pytest.mark.parametrize(
-    ("agent", "wanted"),
-    [
-        ("docker-sdk-python/7.1.0", _ONE + _TWO),
-        ("Python/3.11 aiohttp/3.12", _ONE + _TWO),
-        ("Docker-Client/28.2.2 (linux)", frame("stdout", b"one\ntwo\n")),
-        ("wherry", frame("stdout", b"one\ntwo\n")),
-    ],
-)
-def test_libraries_get_a_frame_for_each_line(
-    api: Any, engine: Any, log: Log, agent: str, wanted: bytes
-) -> None:
+def test_each_line_has_a_frame_of_its_own(api: Any, engine: Any, log: Log) -> None:
+    """Users of docker-py's streams take what comes at once for a line."""
+    engine.containers.add()
+    log.write(b"one\n\ntwo\nrest")
+    log.write(b"x" * 300 + b"\n" + b"y" * 300 + b"\n")
+    _, body, _ = api.call("GET", "/containers/c1/logs?stdout=1")
+    lines = (b"one\n", b"\n", b"two\n", b"rest", b"x" * 300 + b"\n", b"y" * 300 + b"\n")
+    assert body == b"".join(frame("stdout", line) for line in lines)
+
+
+def test_times_and_lines_that_come_together(api: Any, engine: Any, log: Log) -> None:
     engine.containers.add()
     log.write(b"one\ntwo\n")
-    path = "/containers/c1/logs?stdout=1"
-    assert api.call("GET", path, User_Agent=agent)[1] == wanted
+    _, body, _ = api.call("GET", "/containers/c1/logs?stdout=1&timestamps=1")
+    assert body == frame("stdout", b"1970-01-01T00:00:01.000000000Z one\n") + frame(
+        "stdout", b"1970-01-01T00:00:01.000000001Z two\n"
+    )

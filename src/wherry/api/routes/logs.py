@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from contextlib import suppress
 
@@ -21,9 +20,6 @@ from wherry.errors import InvalidArgument, NotFound
 from wherry.runtime.logs.reader import Follower, LogReader
 
 _NANO = 1_000_000_000
-_UNFRAMES = re.compile(r"$|(curl|Docker-Client|wherry)\b")
-"""Clients that take the frames off and pass the bytes on: for them lines come together, which is
-much faster. Libraries hand out each frame (docker-py, aiodocker), and their users expect lines."""
 _PAUSE = 0.01  # seconds between two looks: many small writes are read together
 
 
@@ -47,7 +43,6 @@ def _wanted(context: Context, request: Request, container: Container) -> _Wanted
         streams=streams,
         timestamps=flag(request, "timestamps"),
         details=_details(context, request, container),
-        line_by_line=not _UNFRAMES.match(request.headers.get("user-agent", "")),
     )
     return _Wanted(
         form=form,

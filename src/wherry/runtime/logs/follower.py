@@ -56,6 +56,10 @@ class Follower:
         """The descriptor to poll for reading."""
         return self._watch.fd
 
+    def forget(self) -> None:
+        """Make ``fileno()`` wait for the next change; what is there can still be read."""
+        self._watch.forget()
+
     def close(self) -> None:
         for file, _ in self._pending:
             file.close()
@@ -65,7 +69,7 @@ class Follower:
 
     def read_available(self, limit: int = 1 << 20) -> list[LogRecord]:
         """What can be read now, at most about ``limit`` bytes; call again if it was ``full``."""
-        self._watch.forget()
+        self.forget()
         self._room = limit
         records: list[LogRecord] = []
         while not self.done and self._room > 0:
