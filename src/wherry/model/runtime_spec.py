@@ -374,6 +374,11 @@ class Spec(SpecStruct, frozen=True, kw_only=True):
     hooks: Hooks | None = None
     annotations: dict[str, str] = {}
     linux: Linux | None = None
+    vm: dict[str, Any] | None = None  # this and the rest: of other platforms, to be refused
+    zos: dict[str, Any] | None = None
+    windows: dict[str, Any] | None = None
+    solaris: dict[str, Any] | None = None
+    freebsd: dict[str, Any] | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -36,6 +36,7 @@ from wherry.runtime.host import find_host
 from wherry.runtime.plan import Plan, plan_container, plan_exec
 from wherry.runtime.plan_process import warnings
 from wherry.runtime.spawn import Child, Group, handshake, scopes, spawn
+from wherry.runtime.words import check_process_words, check_spec
 
 FIFO = "exec.fifo"
 _ID = re.compile(r"[A-Za-z0-9_+\-.]{1,1024}")
@@ -135,6 +136,7 @@ class Container:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
         spec = with_default_devices(read_spec(bundle))
+        check_spec(spec)
         if spec.process is not None:
             self.warnings = tuple(warnings(spec.process))
         host = find_host(systemd=systemd)
@@ -327,6 +329,7 @@ class Container:
             raise Conflict(f"container {self.id!r} is not running")
         if status == "paused" and not ignore_paused:
             raise Conflict(f"cannot exec in a paused container: {self.id!r} is to be resumed first")
+        check_process_words(process)
         self.warnings = tuple(warnings(process))
         host = find_host()
         plan = plan_exec(

@@ -22,6 +22,9 @@ from wherry.model.runtime_spec import (
 )
 from wherry.runtime.options import NAMES
 from wherry.runtime.plan import NAMESPACE_FLAGS
+from wherry.runtime.seccomp.actions import ACTIONS, FLAGS
+from wherry.runtime.seccomp.architectures import ARCHITECTURES
+from wherry.runtime.seccomp.conditions import OPERATORS
 from wherry.sys import caps
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
@@ -106,8 +109,21 @@ def features() -> dict[str, object]:
         "linux": {
             "namespaces": sorted(NAMESPACE_FLAGS),
             "capabilities": list(caps.NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False},
-            "seccomp": {"enabled": True},
+            "cgroup": {
+                "v1": True,
+                "v2": True,
+                "systemd": True,
+                "systemdUser": False,
+                "rdma": True,
+            },
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted(ACTIONS),
+                "operators": sorted(OPERATORS),
+                "archs": sorted(ARCHITECTURES),
+                "knownFlags": sorted(FLAGS),
+                "supportedFlags": sorted(FLAGS),
+            },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},

@@ -48,7 +48,7 @@ _SUPERBLOCK: dict[str, tuple[int, int]] = {
     "defaults": (0, 0),
 }
 
-_PROPAGATION = {
+PROPAGATION = {
     "private": m.MS_PRIVATE,
     "rprivate": m.MS_PRIVATE | m.MS_REC,
     "shared": m.MS_SHARED,
@@ -73,7 +73,7 @@ _TO_MOUNT_FLAGS = (
 _WORDS = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")
 _RECURSIVE = tuple("r" + name for name in _ATTRIBUTES)
 
-NAMES = tuple(sorted({*_ATTRIBUTES, *_RECURSIVE, *_SUPERBLOCK, *_PROPAGATION, *_WORDS}))
+NAMES = tuple(sorted({*_ATTRIBUTES, *_RECURSIVE, *_SUPERBLOCK, *PROPAGATION, *_WORDS}))
 """All options that are not left to the file system."""
 
 
@@ -134,8 +134,8 @@ def parse_options(options: Sequence[str]) -> Options:
             one.apply(_ATTRIBUTES[option])
         elif option in _SUPERBLOCK:
             superblock.apply(_SUPERBLOCK[option])
-        elif option in _PROPAGATION:
-            propagation.append(_PROPAGATION[option])
+        elif option in PROPAGATION:
+            propagation.append(PROPAGATION[option])
         elif option[:1] == "r" and option[1:] in _ATTRIBUTES:
             below.apply(_ATTRIBUTES[option[1:]])
         elif option in _WORDS:
@@ -161,4 +161,4 @@ def parse_options(options: Sequence[str]) -> Options:
 
 def propagation_flags(name: str) -> int:
     """mount(2)'s flags for a propagation by name; KeyError."""
-    return _PROPAGATION[name]
+    return PROPAGATION[name]

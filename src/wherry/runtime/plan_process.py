@@ -34,8 +34,8 @@ from wherry.runtime.ops.program import (
 )
 from wherry.sys import caps
 
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-_POLICIES = {
+IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+POLICIES = {
     "SCHED_OTHER": 0,
     "SCHED_FIFO": 1,
     "SCHED_RR": 2,
@@ -44,7 +44,7 @@ _POLICIES = {
     "SCHED_IDLE": 5,
     "SCHED_DEADLINE": 6,
 }
-_SCHEDULER_FLAGS = {
+SCHEDULER_FLAGS = {
     "SCHED_FLAG_RESET_ON_FORK": 0x01,
     "SCHED_FLAG_RECLAIM": 0x02,
     "SCHED_FLAG_DL_OVERRUN": 0x04,
@@ -53,7 +53,7 @@ _SCHEDULER_FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }
-_PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
+PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _UNLIMITED = 1 << 63
 _ALL_CPUS = tuple(range(1024))  # the kernel leaves out those that there are not
 _MAX_CPU = 65_535
@@ -184,12 +184,12 @@ def _kernel_ops(process: Process, personality: LinuxPersonality | None) -> Itera
     if process.oom_score_adj is not None:
         yield SetOomScore(process.oom_score_adj)
     if process.io_priority is not None:
-        io_class = _known(_IO_CLASSES, process.io_priority.io_class, "I/O priority class")
+        io_class = _known(IO_CLASSES, process.io_priority.io_class, "I/O priority class")
         yield SetIoPriority(io_class, process.io_priority.priority)
     if process.scheduler is not None:
         yield _scheduler_op(process.scheduler)
     if personality is not None:
-        yield SetPersonality(_known(_PERSONALITIES, personality.domain, "personality"))
+        yield SetPersonality(_known(PERSONALITIES, personality.domain, "personality"))
 
 
 def _known(table: dict[str, int], name: str, kind: str) -> int:
@@ -201,9 +201,9 @@ def _known(table: dict[str, int], name: str, kind: str) -> int:
 def _scheduler_op(scheduler: Scheduler) -> Op:
     flags = 0
     for name in scheduler.flags:
-        flags |= _known(_SCHEDULER_FLAGS, name, "scheduler flag")
+        flags |= _known(SCHEDULER_FLAGS, name, "scheduler flag")
     return SetScheduler(
-        policy=_known(_POLICIES, scheduler.policy, "scheduling policy"),
+        policy=_known(POLICIES, scheduler.policy, "scheduling policy"),
         flags=flags,
         nice=scheduler.nice,
         priority=scheduler.priority,

@@ -11,7 +11,7 @@ ENOSYS = 38
 SECCOMP_RET_KILL_PROCESS = 0x80000000
 SECCOMP_RET_ERRNO = 0x00050000
 
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": 0x00000000,
     "SCMP_ACT_KILL_THREAD": 0x00000000,
     "SCMP_ACT_KILL_PROCESS": SECCOMP_RET_KILL_PROCESS,
@@ -29,7 +29,7 @@ _MAX_ERRNO = 4095
 # A tracer emulates calls it does not know itself, so ENOSYS would be in its way.
 PERMISSIVE = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"})
 
-_FLAGS = {
+FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
@@ -39,23 +39,23 @@ _FLAGS = {
 
 def return_value(action: str, errno_ret: int | None) -> int:
     """The ``SECCOMP_RET_*`` value of an action; its data default to EPERM. InvalidArgument."""
-    if action not in _ACTIONS:
+    if action not in ACTIONS:
         raise InvalidArgument(f"unknown action {action!r} in the seccomp profile")
     if action not in _WITH_DATA:
-        return _ACTIONS[action]
+        return ACTIONS[action]
     data = EPERM if errno_ret is None else errno_ret
     if not 0 <= data <= _MAX_ERRNO:
         raise InvalidArgument(f"errnoRet {data} in the seccomp profile is not in 0..{_MAX_ERRNO}")
-    return _ACTIONS[action] | data
+    return ACTIONS[action] | data
 
 
 def filter_flags(seccomp: LinuxSeccomp) -> int:
     """The ``flags`` argument of seccomp(2) that a profile asks for; InvalidArgument."""
     flags = 0
     for name in seccomp.flags:
-        if name not in _FLAGS:
+        if name not in FLAGS:
             raise InvalidArgument(f"unknown flag {name!r} in the seccomp profile")
-        flags |= _FLAGS[name]
+        flags |= FLAGS[name]
     return flags
 
 

@@ -40,6 +40,8 @@ _FOREIGN_NAMES = """
 """
 _FOREIGN = frozenset(f"SCMP_ARCH_{name}" for name in _FOREIGN_NAMES.split())
 
+NAMES = _FOREIGN | ARCHITECTURES.keys()
+
 _NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 
 
@@ -61,7 +63,7 @@ def chosen(names: tuple[str, ...], machine: str) -> tuple[Architecture, ...]:
     for name in names:
         if name in _FOREIGN:
             continue
-        if name not in ARCHITECTURES:
+        if name not in NAMES:
             raise InvalidArgument(f"unknown architecture {name!r} in the seccomp profile")
         if ARCHITECTURES[name] not in found:
             found.append(ARCHITECTURES[name])

@@ -23,6 +23,7 @@ _ORDERED = {
 }
 _EQUAL = {"SCMP_CMP_EQ": False, "SCMP_CMP_NE": True}
 _MASKED = "SCMP_CMP_MASKED_EQ"
+OPERATORS = frozenset({*_ORDERED, *_EQUAL, _MASKED})
 
 
 def check(argument: LinuxSeccompArg) -> None:
@@ -31,7 +32,7 @@ def check(argument: LinuxSeccompArg) -> None:
         raise InvalidArgument(
             f"argument index {argument.index} in the seccomp profile is not in 0..5"
         )
-    if argument.op not in _ORDERED and argument.op not in _EQUAL and argument.op != _MASKED:
+    if argument.op not in OPERATORS:
         raise InvalidArgument(f"unknown operator {argument.op!r} in the seccomp profile")
     for value in (argument.value, argument.value_two):
         if not 0 <= value < 1 << 64:
