@@ -14,7 +14,7 @@ from wherry.engine.api import Created
 from wherry.engine.events import Events
 from wherry.engine.groups import check_parent
 from wherry.engine.ids import new_id
-from wherry.engine.log_options import check_log_config, keeps_file, with_defaults
+from wherry.engine.log_options import check_log_config, with_defaults
 from wherry.engine.mount_making import MountMaker
 from wherry.engine.mounts import plan_mounts
 from wherry.engine.network_requests import named_networks, parse_link, requested_networks
@@ -164,8 +164,6 @@ class Creator:
         return self._table.find(ref).record.mounts
 
     def _log_path(self, container_id: str, log: LogConfig) -> str:
-        if not keeps_file(log):
-            return ""
         name = f"{container_id}-json.log" if log.type == "json-file" else "container.log"
         return os.path.join(self._settings.container_dir(container_id), name)
 

@@ -124,16 +124,11 @@ def log_settings(record: Container) -> LogSettings:
             **_file(record.log_path, options, "", compress=driver == "local"),
         )
     return LogSettings(
-        driver="local" if record.log_path else "none",
+        driver="none" if boolean(options, "cache-disabled") else "local",
         buffer=buffer,
         remote=_target(record),
         **_file(record.log_path, options, "cache-", compress=True),
     )
-
-
-def keeps_file(log: LogConfig) -> bool:
-    """Whether there is a file that ``logs`` can read: a log, or a service's cache."""
-    return log.type != "none" and not boolean(log.config or {}, "cache-disabled")
 
 
 def _file(path: str, options: Mapping[str, str], prefix: str, *, compress: bool) -> dict[str, Any]:

@@ -215,6 +215,14 @@ def test_what_is_not_known_is_refused_by_name(
     assert words in str(caught.value)
 
 
+def test_without_a_log_its_place_is_known_all_the_same(engine: Any) -> None:
+    """From it the API tells where the container's hosts and resolv.conf are."""
+    container = engine.create("true", host=logged("none"))
+    record = engine.engine.containers.get(container)
+    assert os.path.dirname(record.log_path) == engine.settings.container_dir(container)
+    engine.engine.containers.remove(container)
+
+
 def test_a_container_without_a_wish_gets_local(engine: Any, run: Any) -> None:
     container = run(HostConfig(network_mode="none"), "echo", "hi")
     record = engine.engine.containers.get(container)
