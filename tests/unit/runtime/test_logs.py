@@ -100,6 +100,16 @@ def test_lines_have_times_of_their_own() -> None:
     ]
 
 
+@pytest.mark.parametrize("first", [0, 998, SECOND - 700, 1_795_251_596_149_099_609])
+def test_many_lines_have_times_as_go_writes_them(first: int) -> None:
+    texts = [f'line {number} \u2028<\\"\n' for number in range(1500)]
+    lines = [
+        json.loads(line) for line in json_lines(2, first, "".join(texts).encode()).splitlines()
+    ]
+    assert [line["log"] for line in lines] == texts
+    assert [line["time"] for line in lines] == [rfc3339_nano(first + n) for n in range(1500)]
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_reading_goes_on_after_any_line(tmp_path: Path, driver: str) -> None:
     chosen = settings(tmp_path, driver)

@@ -30,7 +30,8 @@ NAMES = {1: "stdout", 2: "stderr"}
 _ESCAPES = {code: f"\\u{code:04x}" for code in [*range(0x20), ord("<"), ord(">"), ord("&")]}
 _ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord('"'): '\\"', ord("\\"): "\\\\"}
 _ESCAPES |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
-_SECOND = 1_000_000_000
+_BEGINNING = '{"log":"'
+_LAST = tuple(f"{nano:03d}".rstrip("0") + 'Z"}\n' + _BEGINNING for nano in range(1000))
 _PLAIN = bytes({10, *range(0x20, 0x100)} - set(b'"\\<>&'))
 
 
@@ -56,13 +57,29 @@ def json_lines(stream: int, time_ns: int, data: bytes, attributes: str = "") -> 
     middle = f'","stream":"{NAMES[stream]}"{attributes},"time":"'
     lines = _escaped(data).split("\n")
     rest = lines.pop()
-    times = rfc3339_nanos(time_ns, len(lines) + 1)
-    whole = [
-        f'{{"log":"{line}\\n{middle}{time}"}}\n' for line, time in zip(lines, times, strict=False)
-    ]
+    text = ""
+    if lines:
+        parts = [""] * (2 * len(lines))
+        parts[::2] = lines
+        parts[1::2] = _line_ends("\\n" + middle, time_ns, len(lines))
+        text = _BEGINNING + "".join(parts).removesuffix(_BEGINNING)
     if rest:
-        whole.append(f'{{"log":"{rest}{middle}{times[-1]}"}}\n')
-    return "".join(whole).encode()
+        text += f'{_BEGINNING}{rest}{middle}{rfc3339_nano(time_ns + len(lines))}"}}\n'
+    return text.encode()
+
+
+def _line_ends(middle: str, time_ns: int, count: int) -> list[str]:
+    """What stands between one line's text and the next one's: of a thousand following times only
+    the last three digits differ."""
+    ends: list[str] = []
+    while len(ends) < count:
+        micros, low = divmod(time_ns + len(ends), 1000)
+        before = middle + _seconds(micros // 1_000_000) + f".{micros % 1_000_000:06d}"
+        some = [before + last for last in _LAST[low : low + count - len(ends)]]
+        if not low:
+            some[0] = f'{middle}{rfc3339_nano(micros * 1000)}"}}\n{_BEGINNING}'
+        ends += some
+    return ends
 
 
 def _escaped(data: bytes) -> str:
@@ -90,18 +107,10 @@ def split_lines(data: bytes) -> list[bytes]:
 
 def rfc3339_nano(time_ns: int) -> str:
     """A time in UTC as Go's RFC3339Nano: nanoseconds without trailing zeros."""
-    return rfc3339_nanos(time_ns, 1)[0]
+    seconds, fraction = divmod(time_ns, 1_000_000_000)
+    digits = f"{fraction:09d}".rstrip("0")
+    return f"{_seconds(seconds)}.{digits}Z" if digits else f"{_seconds(seconds)}Z"
 
 
-def rfc3339_nanos(time_ns: int, count: int) -> list[str]:
-    """So many times, one nanosecond apart."""
-    seconds, fraction = divmod(time_ns, _SECOND)
-    if fraction + count > _SECOND:
-        in_this = _SECOND - fraction
-        later = rfc3339_nanos((seconds + 1) * _SECOND, count - in_this)
-        return rfc3339_nanos(time_ns, in_this) + later
-    text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
-    return [
-        f"{text}{nano:09d}Z" if nano % 10 else f"{text}{nano:09d}".rstrip("0").rstrip(".") + "Z"
-        for nano in range(fraction, fraction + count)
-    ]
+def _seconds(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
