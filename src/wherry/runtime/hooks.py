@@ -70,9 +70,12 @@ def _wait(hook: Hook, pid: int) -> None:
         os.close(pidfd)
     if not in_time:
         raise InternalError(f"the hook {hook.path} took longer than {hook.timeout} s")
-    if status:
-        code = os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(status)
+    if code > 0:
         raise InternalError(f"the hook {hook.path} failed with status {code}")
+    if code < 0:
+        name = (signal.strsignal(-code) or "").lower()
+        raise InternalError(f"the hook {hook.path} was ended by signal {-code}: {name}")
 
 
 class RunHooks(Op, frozen=True):

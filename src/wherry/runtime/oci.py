@@ -23,7 +23,6 @@ from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
 from wherry.model.runtime_spec import (
     OCI_VERSION,
     Hook,
-    LinuxDeviceCgroup,
     LinuxResources,
     Process,
     Spec,
@@ -33,6 +32,7 @@ from wherry.runtime import state
 from wherry.runtime.documents import read_spec
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
+from wherry.runtime.oci_tolerance import below_root, with_default_devices
 from wherry.runtime.plan import Plan, plan_container, plan_exec
 from wherry.runtime.plan_process import warnings
 from wherry.runtime.spawn import Child, Group, handshake, scopes, spawn
@@ -135,8 +135,9 @@ class Container:
     ) -> Child:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
-        spec = with_default_devices(read_spec(bundle))
+        spec = read_spec(bundle)
         check_spec(spec)
+        spec = with_default_devices(below_root(spec, bundle))
         if spec.process is not None:
             self.warnings = tuple(warnings(spec.process))
         host = find_host(systemd=systemd)
@@ -357,30 +358,6 @@ class Container:
 
     def spec(self) -> Spec:
         return read_spec(self.record().bundle)
-
-
-# config-linux.md, "Default Devices", and terminals; making nodes is harmless.
-_ALWAYS_ALLOWED = (
-    LinuxDeviceCgroup(allow=True, type="c", access="m"),
-    LinuxDeviceCgroup(allow=True, type="b", access="m"),
-    *(
-        LinuxDeviceCgroup(allow=True, type="c", major=major, minor=minor, access="rwm")
-        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
-    ),
-)
-
-
-def with_default_devices(spec: Spec) -> Spec:
-    """Let the devices that every container gets be used, whatever its rules: engines that call a
-    runtime by its command line leave that to it."""
-    if spec.linux is None or spec.linux.resources is None or not spec.linux.resources.devices:
-        return spec
-    resources = msgspec.structs.replace(
-        spec.linux.resources, devices=(*spec.linux.resources.devices, *_ALWAYS_ALLOWED)
-    )
-    return msgspec.structs.replace(
-        spec, linux=msgspec.structs.replace(spec.linux, resources=resources)
-    )
 
 
 def _spec_if_there(bundle: str) -> Spec | None:

@@ -8,11 +8,11 @@ import pytest
 
 from wherry.cgroup.api import BlkioEntry, CpuStats, MemoryStats, PidsStats, Stats
 from wherry.errors import InvalidArgument
-from wherry.model.runtime_spec import LinuxPids, Spec
-from wherry.runtime.oci import with_default_devices
+from wherry.model.runtime_spec import LinuxPids, Mount, Root, Spec
 from wherry.runtime.oci_default import default_spec
 from wherry.runtime.oci_options import parser
 from wherry.runtime.oci_running import figures, limits_from, select_lines
+from wherry.runtime.oci_tolerance import below_root, with_default_devices
 
 
 def test_limits_by_options() -> None:
@@ -89,3 +89,15 @@ def test_default_devices_are_allowed_after_the_rules_only_where_there_are_any() 
 def test_refused_commands_take_whatever_is_given(name: str) -> None:
     found = parser().parse_args([name, "--image-path", str(Path("/x")), "id"])
     assert found.command == name
+
+
+def test_a_destination_may_begin_with_the_root() -> None:
+    mounts = tuple(Mount(destination=path) for path in ("/b/rootfs/mnt/x", "/b/rootfsmnt", "/mnt"))
+    spec = Spec(oci_version="1.2.0", root=Root(path="rootfs"), mounts=mounts)
+    found = [mount.destination for mount in below_root(spec, "/b").mounts]
+    assert found == ["/mnt/x", "/b/rootfsmnt", "/mnt"]
+
+
+def test_a_root_that_is_the_hosts_own_takes_nothing_off() -> None:
+    spec = Spec(oci_version="1.2.0", root=Root(path="/"), mounts=(Mount(destination="/mnt"),))
+    assert below_root(spec, "/b") is spec
