@@ -62,7 +62,7 @@ def _send(settings: LogSettings, sock: socket.socket) -> None:
             break
         for message in messages.of_record(record):
             _log(driver, message)
-        wait = 0.001 if driver.idle() is not None else None
+        wait = driver.idle()
     driver.close()
 
 
