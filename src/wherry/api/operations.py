@@ -6,8 +6,9 @@ table and of the wire types, and a test holds it against the routes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 _TABLE = """
 ContainerList GET /containers/json: List containers, newest first
@@ -133,8 +134,7 @@ WherryOpenApiYaml GET /openapi.yaml: This description, for those who ask for YAM
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """``path`` has names in braces for what varies; ``{name}`` may hold slashes."""
 
     name: str

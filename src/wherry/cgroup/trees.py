@@ -40,7 +40,7 @@ def relative(path: str) -> str:
     parts = path.split("/")
     if not path.startswith("/") or len(parts) < 2 or not all(parts[1:]):
         raise InvalidArgument(f"invalid path of a control group {path!r}: it must be like /a/b")
-    if {".", ".."} & set(parts) or any(ord(letter) < 32 for letter in path):
+    if {".", ".."} & set(parts) or min(path) < " ":
         raise InvalidArgument(f"invalid path of a control group {path!r}")
     return path[1:]
 

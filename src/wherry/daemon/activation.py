@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InvalidArgument
 
@@ -22,8 +23,7 @@ class BadActivation(InvalidArgument):
     """``fd://`` was asked for, and the service manager passed no such socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(msgspec.Struct, frozen=True):
     """One descriptor and its name, empty if it has none."""
 
     fd: int

@@ -8,7 +8,8 @@ import socket
 import ssl
 from collections.abc import MutableMapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.api.policy.model import Policy
 from wherry.api.policy.reading import read_policy
@@ -22,8 +23,7 @@ _BACKLOG = 512
 log = logging.getLogger("wherry.daemon")
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(msgspec.Struct, frozen=True):
     """A listening socket. ``policy`` is what its clients may do, None for everything."""
 
     name: str
@@ -32,8 +32,7 @@ class Listener:
     policy: Policy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
+class Guarded(msgspec.Struct, frozen=True):
     """A ``--socket`` option, taken apart."""
 
     host: str

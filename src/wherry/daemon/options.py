@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -30,8 +29,7 @@ class BadOptions(InvalidArgument):
     """A flag or a key of the configuration file is unknown, wrong or given twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """``flag`` without dashes; ``key`` is the name in the configuration file."""
 
     flag: str

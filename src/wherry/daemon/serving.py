@@ -14,6 +14,9 @@ from wherry.api.settings import ApiSettings
 from wherry.daemon.listeners import Listener
 from wherry.engine.api import EngineApi
 
+_SETTLED = 0.5
+"""Seconds after which the clients that waited for the start have their answers."""
+
 log = logging.getLogger("wherry.daemon")
 
 
@@ -31,10 +34,10 @@ async def serve(
         for each in listeners:
             realm = each.name if each.policy is not None else ""
             await server.listen(each.sock, tls=each.tls, realm=realm)
-        _settle_memory()
         log.info(
             "wherry %s listens on %s", settings.version, ", ".join(each.name for each in listeners)
         )
+        asyncio.get_running_loop().call_later(_SETTLED, _settle_memory)
         await stop.wait()
         log.info("stopping; containers go on")
     finally:
@@ -56,3 +59,4 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroups
@@ -65,8 +66,7 @@ if TYPE_CHECKING:  # imported with their first use: together they double the eng
 _EXIT_WORKERS = 4
 
 
-@dataclass(frozen=True)
-class _Host:
+class _Host(msgspec.Struct, frozen=True):
     """What stands below the engine's own services."""
 
     db: Database
@@ -200,8 +200,7 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     )
 
 
-@dataclass(frozen=True)
-class _NetworkSide:
+class _NetworkSide(msgspec.Struct, frozen=True):
     """What containers have of networks."""
 
     names: NameService

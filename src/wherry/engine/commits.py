@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
@@ -47,8 +46,7 @@ _CHANGES = frozenset(
 _CHANGES_LIMIT = 1000
 
 
-@dataclass(frozen=True)
-class ImageMaker:
+class ImageMaker(msgspec.Struct, frozen=True):
     """Implements ``engine.api.CommitApi``."""
 
     settings: EngineSettings

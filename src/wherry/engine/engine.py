@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.engine.attachments import Attachments
 from wherry.engine.builds import Builds
@@ -20,8 +21,7 @@ from wherry.store.api import Images
 from wherry.volume.api import Volumes
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(msgspec.Struct, frozen=True):
     """Implements ``engine.api.EngineApi``."""
 
     containers: Containers

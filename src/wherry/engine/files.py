@@ -12,8 +12,9 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO
+
+import msgspec
 
 from wherry.engine.api import PathStat
 from wherry.engine.events import Events
@@ -47,8 +48,7 @@ _KERNEL_FILES = frozenset(
 Output = Callable[[bytes], None]
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Something in a tree: what a copy calls it, its path without ``.`` and ``..``, and an O_PATH
     descriptor of it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from wherry.engine.api import ProgressLine
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 Progress = Callable[[ProgressLine], None]
 
 
-@dataclass(frozen=True)
-class ImageService(ImageLibrary):
+class ImageService(ImageLibrary, frozen=True):
     """Implements ``engine.api.ImageApi``."""
 
     registries: Registries

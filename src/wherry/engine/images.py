@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.engine.api import NO_FILTERS, Filters
 from wherry.engine.events import Events
 from wherry.engine.image_filters import list_tests, prune_tests
+from wherry.engine.image_times import listed_ns
 from wherry.engine.records import Container, RemovedImage
 from wherry.engine.table import ContainerTable
 from wherry.errors import Conflict, InvalidArgument
@@ -17,8 +19,7 @@ from wherry.model.reference import parse_reference
 from wherry.store.api import Image, Images
 
 
-@dataclass(frozen=True)
-class ImageLibrary:
+class ImageLibrary(msgspec.Struct, frozen=True):
     """What the engine can say and change about images that are on this machine."""
 
     store: Images
@@ -31,7 +32,7 @@ class ImageLibrary:
     def list(self, *, filters: Filters = NO_FILTERS) -> tuple[Image, ...]:
         """Newest first."""
         tests = list_tests(filters, self.get)
-        images = sorted(self.store.list(), key=lambda image: image.config.created, reverse=True)
+        images = sorted(self.store.list(), key=listed_ns, reverse=True)
         return tuple(image for image in images if all(test(image) for test in tests))
 
     def history(self, name: str) -> tuple[tuple[History, int], ...]:

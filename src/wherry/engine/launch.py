@@ -9,7 +9,8 @@ import os
 import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.engine.bundle import BundleMaker
@@ -31,8 +32,7 @@ _SOCKETS_AT_START = 200
 """One message takes about 250 descriptors; those of further ports follow."""
 
 
-@dataclass(frozen=True)
-class Launched:
+class Launched(msgspec.Struct, frozen=True):
     process: Process
     endpoints: dict[str, Endpoint]
     ports: tuple[PublishedPort, ...]

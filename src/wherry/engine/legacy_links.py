@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.engine.network_requests import BRIDGE, network_mode, parse_link
 from wherry.engine.ports import parse_port
@@ -17,8 +18,7 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_]")
 _NOT_SHARED = ("PATH", "HOME", "HOSTNAME", "TERM")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A running container that another one knows by an alias."""
 
     alias: str

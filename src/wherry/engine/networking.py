@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+
+import msgspec
 
 from wherry.engine.events import Events
 from wherry.engine.name_service import NameService
@@ -34,12 +35,11 @@ from wherry.sys.faults import reach
 _NOTHING = Publication(ports=(), sockets=())
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """What was set up for one start of a container. ``sandbox`` None: the host's namespace."""
 
     sandbox: Sandbox | None
-    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = {}
     ports: tuple[PublishedPort, ...] = ()
     sockets: tuple[int, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os.path
+from functools import cache
 
 import msgspec
 
@@ -44,7 +45,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def instance(self) -> str:
         """Six characters that name this engine in bridges, tables and cgroups."""
-        return hashlib.sha256(os.path.realpath(self.data_root).encode()).hexdigest()[:6]
+        return _instance_of(self.data_root)
 
     @property
     def cgroup_root(self) -> str:
@@ -58,3 +59,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     def runtime_dir(self, container_id: str) -> str:
         """What does not: bundle, monitor socket, state."""
         return os.path.join(self.exec_root, "containers", container_id)
+
+
+@cache
+def _instance_of(data_root: str) -> str:
+    """Found once: it is asked for with each path of a group, and an engine never gets another."""
+    return hashlib.sha256(os.path.realpath(data_root).encode()).hexdigest()[:6]

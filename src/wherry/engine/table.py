@@ -7,7 +7,6 @@ import select
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from socket import socket
 
 import msgspec
@@ -23,8 +22,7 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _SCHEMA = ["CREATE TABLE containers (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID"]
 
 
-@dataclass(frozen=True)
-class PendingAttach:
+class PendingAttach(msgspec.Struct, frozen=True):
     """The engine's end of a stream that a container's start makes live."""
 
     stream: socket

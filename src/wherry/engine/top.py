@@ -8,7 +8,8 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InvalidArgument, NotSupported
 
@@ -36,8 +37,7 @@ def _from_proc(pids: Iterable[int]) -> Rows:
     return tuple(rows)
 
 
-@dataclass(frozen=True)
-class _Stat:
+class _Stat(msgspec.Struct, frozen=True):
     """The fields of proc_pid_stat(5) that are shown; times in clock ticks."""
 
     pid: int

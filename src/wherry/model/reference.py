@@ -8,7 +8,8 @@ domain is ``docker.io``, and a path of one component is below ``library/``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from wherry.errors import InvalidArgument
 from wherry.model.digest import Digest, parse_digest
@@ -25,8 +26,7 @@ _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)
 _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """A normalised image name. ``tag`` and ``digest`` may both be absent."""
 
     domain: str
@@ -62,15 +62,15 @@ class Reference:
 
     def tagged(self) -> Reference:
         """The same reference with the tag ``latest`` if it has neither tag nor digest."""
-        return self if self.tag or self.digest else replace(self, tag=DEFAULT_TAG)
+        return self if self.tag or self.digest else msgspec.structs.replace(self, tag=DEFAULT_TAG)
 
     def with_tag(self, tag: str) -> Reference:
         if not _TAG.fullmatch(tag):
             raise InvalidArgument(f"invalid tag format: {tag!r}")
-        return replace(self, tag=tag, digest=None)
+        return msgspec.structs.replace(self, tag=tag, digest=None)
 
     def with_digest(self, digest: Digest) -> Reference:
-        return replace(self, digest=digest)
+        return msgspec.structs.replace(self, digest=digest)
 
 
 def parse_reference(text: str) -> Reference:

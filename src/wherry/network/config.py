@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from wherry.errors import InvalidArgument
 from wherry.network.subnets import IPv4Prefix, parse_prefix
 
 
-@dataclass(frozen=True, slots=True)
-class AddressPool:
+class AddressPool(msgspec.Struct, frozen=True):
     """A range from which subnets of one size are cut (dockerd's ``default-address-pools``)."""
 
     base: str
@@ -32,8 +31,7 @@ DEFAULT_POOLS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkDefaults:
+class NetworkDefaults(msgspec.Struct, frozen=True):
     """Settings of the engine; the names in parentheses are dockerd's."""
 
     pools: tuple[AddressPool, ...] = DEFAULT_POOLS

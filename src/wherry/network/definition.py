@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InvalidArgument, NotSupported, PermissionDenied
 from wherry.network.api import Network, NetworkRequest
@@ -31,8 +32,7 @@ _TRUE, _FALSE = {"1", "t", "true"}, {"0", "f", "false"}
 _MTU_LOW, _MTU_HIGH = 68, 65535
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeOptions:
+class BridgeOptions(msgspec.Struct, frozen=True):
     """The options of a bridge network, typed. ``mtu`` 0 and empty texts mean the default."""
 
     name: str = ""

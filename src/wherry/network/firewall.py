@@ -11,7 +11,8 @@ import errno
 import ipaddress
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InternalError, NotSupported
 from wherry.network.records import PortMapping
@@ -50,8 +51,7 @@ _CHAINS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BridgePolicy:
+class BridgePolicy(msgspec.Struct, frozen=True):
     """What the filter has to know of a network."""
 
     interface: str
@@ -61,8 +61,7 @@ class BridgePolicy:
     masquerade: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FirewallState:
+class FirewallState(msgspec.Struct, frozen=True):
     """All networks and published ports."""
 
     bridges: Sequence[BridgePolicy]

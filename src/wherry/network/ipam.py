@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InvalidArgument
 from wherry.network.api import Subnet
 from wherry.network.subnets import Address, Prefix, hosts_of, parse_address, parse_prefix
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRange:
+class AddressRange(msgspec.Struct, frozen=True):
     """The addresses of a subnet that containers may have."""
 
     subnet: Prefix

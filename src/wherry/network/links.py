@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import ipaddress
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import Conflict, InternalError, ResourceExhausted
 from wherry.network import sysctl
@@ -23,8 +24,7 @@ from wherry.sys.netlink.route import Interface, Link, RouteConnection, Veth
 _DEFAULT_MTU = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLinks:
+class EngineLinks(msgspec.Struct, frozen=True):
     """This engine's ends of pairs by name, and its bridges but those that were given a name by
     their network."""
 
@@ -156,7 +156,7 @@ def _bridge_addresses(network: Network) -> list[Interface]:
 def route_mtu(route: RouteConnection) -> int:
     """The size of packets that the host's default route takes, 1500 bytes at most: larger ones
     from containers would have to be fragmented or be lost."""
-    ways = {one.interface for one in route.routes() if one.destination is None and one.interface}
+    ways = {one.interface for one in route.default_routes() if one.interface}
     return min([_DEFAULT_MTU, *(route.mtu_of(index) for index in ways)])
 
 

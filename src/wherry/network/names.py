@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InvalidArgument
 
@@ -24,8 +25,7 @@ _HOSTS_IPV6 = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ResolverSettings:
+class ResolverSettings(msgspec.Struct, frozen=True):
     """What a resolv.conf says (resolv.conf(5)). None: not said."""
 
     nameservers: tuple[str, ...] | None = None
@@ -33,8 +33,10 @@ class ResolverSettings:
     options: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvConf:
+_NOTHING_SAID = ResolverSettings()
+
+
+class ResolvConf(msgspec.Struct, frozen=True):
     """A container's resolv.conf. ``public`` tells that the host has no nameserver that a
     container could reach, so that public ones are named: worth a warning."""
 
@@ -64,7 +66,7 @@ def container_resolv_conf(
     host: str,
     *,
     upstream: str = "",
-    asked: ResolverSettings = ResolverSettings(),
+    asked: ResolverSettings = _NOTHING_SAID,
     ipv6: bool = False,
 ) -> ResolvConf:
     """The resolv.conf of a container with a network of its own.
@@ -91,7 +93,7 @@ def container_resolv_conf(
 EMBEDDED_RESOLVER = "127.0.0.11"
 
 
-def embedded_resolv_conf(host: str, asked: ResolverSettings = ResolverSettings()) -> str:
+def embedded_resolv_conf(host: str, asked: ResolverSettings = _NOTHING_SAID) -> str:
     """The resolv.conf of a container on a network with a resolver of its own.
 
     ``asked`` as for :func:`container_resolv_conf`; its servers are the resolver's business. Every

@@ -6,7 +6,8 @@ import ipaddress
 import re
 import secrets
 import zlib
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InvalidArgument
 
@@ -14,8 +15,7 @@ _NAME_LIMIT = 15  # IFNAMSIZ without the final zero
 _INSTANCE = re.compile(r"[a-z0-9]{1,6}")
 
 
-@dataclass(frozen=True, slots=True)
-class HostNames:
+class HostNames(msgspec.Struct, frozen=True):
     """The names of one engine. The dash ends the instance: no name is the prefix of another."""
 
     instance: str

@@ -13,7 +13,8 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotSupported
 from wherry.network.api import Endpoint, PortRequest, PublishedPort
@@ -59,8 +60,7 @@ def _joined(host_ip: str, port: int) -> str:
     return f"[{host_ip}]:{port}" if ":" in host_ip else f"{host_ip}:{port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """Ports with the sockets that hold them, in the same order; those that a process listens on
     do listen, if they are of TCP."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -49,8 +48,7 @@ _SELECT_PORTS = (
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
-@dataclass(frozen=True, slots=True)
-class PortMapping:
+class PortMapping(msgspec.Struct, frozen=True):
     """A published port: what comes to the first address and port goes to the second."""
 
     protocol: Protocol_

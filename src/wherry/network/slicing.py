@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from wherry.errors import InvalidArgument
 
@@ -21,8 +22,7 @@ _VLAN = re.compile(r"(.+)\.(\d{1,4})")
 _HIGHEST_VLAN = 4094  # IEEE 802.1Q
 
 
-@dataclass(frozen=True, slots=True)
-class SliceOptions:
+class SliceOptions(msgspec.Struct, frozen=True):
     """The options of a network of slices, typed. ``parent`` empty: a link that leads nowhere."""
 
     kind: Kind

@@ -7,7 +7,8 @@ length and one way to state it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InvalidArgument
 
@@ -25,8 +26,7 @@ class BadRequest(InvalidArgument):
     """What arrived is not HTTP as the standard has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """``target`` is path and query as sent; header names are lower case, values are stripped."""
 
     method: str

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
+
+import msgspec
 
 from wherry.api.http.body import Body
 from wherry.api.http.head import HTTP_11, BadRequest, Head
@@ -82,14 +84,13 @@ class Request:
         return values[0] if values else default
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A whole answer. Statuses 1xx, 204 and 304 have no body."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = ""
-    headers: Headers = field(default_factory=dict)
+    headers: Headers = {}
 
 
 def make_request(head: Head, body: Body, wire: Wire) -> Request:

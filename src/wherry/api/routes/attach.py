@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from wherry.api.context import Context, Route
 from wherry.api.detach import parse_keys
@@ -19,8 +20,7 @@ from wherry.engine.records import Container
 from wherry.errors import InvalidArgument, NotFound
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """``stdin`` is what the client wants and the container has."""
 
     container: Container

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -43,8 +43,7 @@ _BOOTSTRAP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
+class _Served(msgspec.Struct, frozen=True):
     """A container that is answered; ``pid`` 0 while it is being started."""
 
     view: View
@@ -114,7 +113,7 @@ class ResolverClient:
         _check_size(protocol.Serve(view))
         with self._lock:
             known = self._served.get(view.container_id, _Served(view))
-            self._served[view.container_id] = replace(known, view=view)
+            self._served[view.container_id] = replace_struct(known, view=view)
             try:
                 self._retrying(
                     lambda: (
@@ -158,7 +157,7 @@ class ResolverClient:
             if ports:
                 ports.pid = pid
             if served:
-                self._served[container_id] = replace(served, pid=pid)
+                self._served[container_id] = replace_struct(served, pid=pid)
             if not served and not ports:
                 return
             try:

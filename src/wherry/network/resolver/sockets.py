@@ -11,7 +11,8 @@ import errno
 import socket
 import struct
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.errors import InternalError
 from wherry.network.sandbox import run_inside
@@ -27,8 +28,7 @@ _CHAIN = nft.Chain("output", "nat", nft.OUTPUT, -100)
 _BACKLOG = 16
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSockets:
+class ContainerSockets(msgspec.Struct, frozen=True):
     udp: socket.socket
     tcp: socket.socket
 

@@ -8,7 +8,8 @@ import os
 import select
 import socket
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.sys.netlink.connection import NETLINK_NETFILTER
 from wherry.sys.netlink.wire import attributes, split_messages, string_of
@@ -28,8 +29,7 @@ _TYPE_OFFSET = 4  # of nlmsg_type in struct nlmsghdr
 _ALL = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A table was changed by whoever has the socket ``port``. Without a table: some changes were
     missed."""
 

@@ -12,7 +12,8 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from wherry.sys.netlink.connection import NETLINK_NETFILTER, Connection, NetlinkError
 from wherry.sys.netlink.wire import (
@@ -56,8 +57,7 @@ _NAME_SIZE = 16  # IFNAMSIZ
 _SET_HINTS = struct.pack("=BBI", 0, 4, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class DataType:
+class DataType(msgspec.Struct, frozen=True):
     """A type of the ``nft`` program: its number, for listing only, and the size in bytes."""
 
     number: int
@@ -71,8 +71,7 @@ SERVICE = DataType(13, 2)
 INTERFACE = DataType(41, _NAME_SIZE)
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(msgspec.Struct, frozen=True):
     """A chain; with a hook if the kernel enters it by itself."""
 
     name: str
@@ -81,8 +80,7 @@ class Chain:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
+class Set(msgspec.Struct, frozen=True):
     """A set of keys, or with ``data`` a map. Keys and data of several types are concatenated.
 
     With ``ranges`` each element covers all keys that lie between two in every part (Linux 5.6).
@@ -94,8 +92,7 @@ class Set:
     ranges: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(msgspec.Struct, frozen=True):
     """An element of a set; of a map with its datum, of a set of ranges with its last key."""
 
     key: bytes
@@ -103,8 +100,7 @@ class Element:
     last: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """A rule as it is in the kernel; ``comment`` as it was given when it was made."""
 
     handle: int

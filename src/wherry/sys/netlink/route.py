@@ -7,8 +7,9 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from wherry.sys.netlink.connection import NETLINK_ROUTE, Connection, NetlinkError
 from wherry.sys.netlink.wire import (
@@ -58,8 +59,7 @@ _IFADDRMSG = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A network interface. ``master`` is the index of its bridge, 0 without one."""
 
     index: int
@@ -74,8 +74,7 @@ class Link:
     """Whether it is running, or does not tell (IFF_RUNNING)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """A unicast route of any table; ``destination`` None is a default route."""
 
     version: int  # 4 or 6
@@ -83,8 +82,7 @@ class Route:
     interface: int  # index, 0 if it has none or several
 
 
-@dataclass(frozen=True, slots=True)
-class Veth:
+class Veth(msgspec.Struct, frozen=True):
     """A pair of virtual interfaces to make: ``name`` here, ``peer_name`` in ``peer_netns_fd``."""
 
     name: str
@@ -100,8 +98,7 @@ class Veth:
     """The bridge may send a frame back through the port that it came from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(msgspec.Struct, frozen=True):
     """A link of its own on top of another one, the *parent*, made in another namespace.
 
     ``kind`` is "macvlan", with a hardware address of its own, or "ipvlan", with its parent's.
@@ -314,11 +311,20 @@ class RouteConnection:
 
     def routes(self) -> list[Route]:
         """Unicast routes of both address families and all tables."""
-        found = []
+        return [route for reply in self._routes() if (route := _parse_route(reply))]
+
+    def default_routes(self) -> list[Route]:
+        """Those of :meth:`routes` that lead everywhere; a host may have thousands of others."""
+        replies = (reply for reply in self._routes() if not _RTMSG.unpack_from(reply)[1])
+        found = (_parse_route(reply) for reply in replies)
+        return [route for route in found if route and route.destination is None]
+
+    def _routes(self) -> list[bytes]:
+        found: list[bytes] = []
         for family in (socket.AF_INET, socket.AF_INET6):
             header = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
             found += self._connection.dump(_all(_RTM_GETROUTE, header))
-        return [route for reply in found if (route := _parse_route(reply))]
+        return found
 
 
 def _all(kind: int, header: bytes) -> Message:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 NLM_F_REQUEST = 0x1
 NLM_F_MULTI = 0x2
@@ -32,8 +33,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 HEADER_SIZE = _HEADER.size
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A message to send: its type, its flags and all that follows the header."""
 
     kind: int
@@ -46,8 +46,7 @@ class Message:
         return header + self.payload + bytes(-size % 4)
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A message from the kernel."""
 
     kind: int
