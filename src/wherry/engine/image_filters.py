@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from wherry.engine.api import Filters
 from wherry.engine.filters import as_bool, as_time, check_names, labels_match
-from wherry.errors import InvalidArgument
+from wherry.engine.image_times import listed_ns
 from wherry.model.reference import parse_reference
 from wherry.store.api import Image
 
@@ -16,14 +16,6 @@ Test = Callable[[Image], bool]
 
 _BOTH = ("dangling", "label", "label!", "until")
 _LIST = (*_BOTH, "before", "since", "reference")
-
-
-def created_ns(image: Image) -> int:
-    """When an image was made, in nanoseconds since the epoch; 0 if it does not say, or nonsense."""
-    try:
-        return as_time(image.config.created, 0) if image.config.created else 0
-    except (InvalidArgument, OverflowError, ValueError):
-        return 0
 
 
 def list_tests(filters: Filters, get: Callable[[str], Image]) -> list[Test]:
@@ -34,10 +26,10 @@ def list_tests(filters: Filters, get: Callable[[str], Image]) -> list[Test]:
     if filters.get("dangling"):
         nameless = as_bool("dangling", filters["dangling"])
         tests.append(lambda image: nameless != bool(image.references))
-    before = [created_ns(get(name)) for name in filters.get("before", ())]
-    since = [created_ns(get(name)) for name in filters.get("since", ())]
-    tests.append(lambda image: all(created_ns(image) < moment for moment in before))
-    tests.append(lambda image: all(created_ns(image) > moment for moment in since))
+    before = [listed_ns(get(name)) for name in filters.get("before", ())]
+    since = [listed_ns(get(name)) for name in filters.get("since", ())]
+    tests.append(lambda image: all(listed_ns(image) < moment for moment in before))
+    tests.append(lambda image: all(listed_ns(image) > moment for moment in since))
     patterns = filters.get("reference", ())
     if patterns:
         tests.append(lambda image: _named(image, patterns))
@@ -61,7 +53,7 @@ def _common(filters: Filters) -> list[Test]:
     def fits(image: Image) -> bool:
         labels = image.config.config.labels
         kept = bool(unwanted) and labels_match(unwanted, labels)
-        old = all(created_ns(image) < limit for limit in limits)
+        old = all(listed_ns(image) < limit for limit in limits)
         return labels_match(wanted, labels) and not kept and old
 
     return [fits]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import msgspec
 import pytest
 
-from wherry.engine.image_filters import created_ns, list_tests, prune_tests
+from wherry.engine.image_filters import list_tests, prune_tests
+from wherry.engine.image_times import created_ns, listed_ns
 from wherry.errors import InvalidArgument, NotFound
 from wherry.model.digest import digest_of
-from wherry.model.image import ExecConfig, ImageConfig, RootFs
+from wherry.model.image import ExecConfig, History, ImageConfig, RootFs
 from wherry.store.api import Image
 
 
@@ -98,6 +101,20 @@ def test_what_is_no_filter(filters: dict[str, Any]) -> None:
     for read in (lambda: list_tests(filters, get), lambda: prune_tests(filters)):
         with pytest.raises(InvalidArgument):
             read()
+
+
+def test_an_image_that_was_made_here_is_as_old_as_its_making() -> None:
+    """Its configuration has a fixed time, by which a prune would take what was just built."""
+    built = msgspec.structs.replace(
+        IMAGES["old:1"],
+        created_ns=time.time_ns(),
+        config=msgspec.structs.replace(
+            IMAGES["old:1"].config, history=(History(comment="wherry.build"),)
+        ),
+    )
+    assert listed_ns(built) == built.created_ns
+    tests = prune_tests({"dangling": ("false",), "until": ("1h",)})
+    assert not all(test(built) for test in tests)
 
 
 def test_times() -> None:

@@ -6,47 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from wherry.api.times import rfc3339
-from wherry.engine.filters import as_time
+from wherry.engine.image_times import listed_ns, stamp_ns
 from wherry.engine.records import RemovedImage
-from wherry.errors import InvalidArgument
 from wherry.model.image import History
 from wherry.model.reference import parse_reference
 from wherry.store.api import Image
 
 _NANO = 1_000_000_000
-_OWN_COMMENT = "wherry."
 """Begins the comment of the history's last step in images that Wherry made."""
 
 
 def familiar(names: Iterable[str]) -> list[str]:
     """``docker.io/library/python:3.11`` is ``python:3.11``."""
     return [parse_reference(name).familiar for name in names]
-
-
-def created_ns(image: Image) -> int:
-    """When the configuration says it was made; 0 if it does not say."""
-    return stamp_ns(image.config.created)
-
-
-def listed_ns(image: Image) -> int:
-    """The time that a list shows: of an image that was made here, when that was.
-
-    The configuration of such an image has a fixed time, so that equal builds are equal images
-    (docs/decisions/0020-times-in-built-images.md); "4 months ago" helps nobody who just built it.
-    """
-    history = image.config.history
-    made_here = bool(history) and history[-1].comment.startswith(_OWN_COMMENT)
-    return image.created_ns if made_here else created_ns(image)
-
-
-def stamp_ns(text: str) -> int:
-    """A time of an image's configuration, which any builder may have written; 0 if unreadable."""
-    if not text:
-        return 0
-    try:
-        return as_time(text, 0)
-    except (InvalidArgument, OverflowError, ValueError):
-        return 0
 
 
 def summary(image: Image, containers: int = -1, shared_size: int = -1) -> dict[str, Any]:
