@@ -9,6 +9,7 @@ from bench.rows.cold import ColdRuntime
 from bench.rows.command import DockerRun, Exec, OwnRun
 from bench.rows.copying import CopyFiles
 from bench.rows.launch import Launch
+from bench.rows.listing import Listing
 from bench.rows.many import Growth, Removal, SpeakingMemory
 from bench.rows.memory import EngineMemory, HelperMemory, WholeMemory
 from bench.rows.network import PORT_LATENCY, PORT_THROUGHPUT, PublishedBurst, Restart
@@ -37,6 +38,8 @@ ROWS: tuple[Row, ...] = (
     CopyFiles("cp-in", "archive of 5,000 files, in", out=False),
     CopyFiles("cp-out", "archive of 5,000 files, out", out=True),
     *STREAM_ROWS,
+    Listing("list", standing=1000, running=0),
+    Listing("list-running", standing=1000, running=100),
     Build("build", "flask build, no cache", cached=False),
     Build("build-cached", "flask build, cached", cached=True),
 )
