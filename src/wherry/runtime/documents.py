@@ -32,15 +32,31 @@ def decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw, what: st
     """``data`` as ``decoder`` has it; InvalidArgument begins with ``what``.
 
     A zero byte in any text is refused: a system call would take what is before it, and what was
-    checked would be more than that.
+    checked would be more than that. A field that is null counts as absent, as it does in what is
+    written in Go.
     """
     try:
-        value = decoder.decode(data)
+        value = _decode(decoder, data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgument(f"{what}: {error}") from None
     if _ZERO in bytes(data) and _has_zero(bytes(data)):
         raise InvalidArgument(f"{what}: a text in it holds a zero byte")
     return value
+
+
+def _decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw) -> T:
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        if "got `null`" not in str(error):
+            raise
+    return decoder.decode(msgspec.json.encode(_without_nulls(msgspec.json.decode(data))))
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def _has_zero(data: bytes) -> bool:

@@ -4,7 +4,7 @@ field. What is broken here is every field of the model, one after the other."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +121,30 @@ def test_a_required_field_that_is_missing(
         place = place[step]
     del place[name]
     assert f"missing required field `{name}`" in refusal(tmp_path, json.dumps(config).encode())
+
+
+def outcome(read: Callable[[], Spec]) -> object:
+    """The configuration, or what is wrong with it."""
+    try:
+        return read()
+    except (InvalidArgument, msgspec.ValidationError) as error:
+        return str(error).rpartition(": ")[2]
+
+
+NAMED = [path for path, _ in FIELDS if isinstance(path[-1], str) and path[-1] != "key"]
+
+
+@pytest.mark.parametrize("path", NAMED, ids=named)
+def test_a_field_that_is_null_is_absent(tmp_path: Path, path: tuple[Step, ...]) -> None:
+    (tmp_path / "config.json").write_bytes(broken(path, None))
+    absent = sample(KIND)
+    place = absent
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    expected = outcome(lambda: msgspec.convert(absent, Spec))
+    assert outcome(lambda: read_spec(str(tmp_path))) == expected
+
+
+def test_a_null_in_a_list_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, broken(("process", "args", 0), None)).endswith("`$.process.args[0]`")
