@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import sys
 from pathlib import Path
 
@@ -20,6 +21,13 @@ class Wherry(Engine):
         import wherry
 
         return f"wherry {wherry.__version__} on Python {sys.version.split()[0]}"
+
+    def prepare(self) -> None:
+        """Compile the sources, as an installation does: from a checkout, with
+        PYTHONDONTWRITEBYTECODE, each start would."""
+        import wherry
+
+        compileall.compile_dir(Path(wherry.__file__).parent, quiet=1)
 
     def command(self) -> list[str]:
         return [
