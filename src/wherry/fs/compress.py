@@ -49,12 +49,17 @@ class Counting(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
+    def read(self, size: int = CHUNK, /) -> bytes:
+        """As the stream has them: the base class would copy them twice."""
+        data = self._head[:size] or self._stream.read(size)
         if self._head:
             self._head = self._head[len(data) :]
-        buffer[: len(data)] = data
         self.count += len(data)
+        return data if isinstance(data, bytes) else bytes(data)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)
 
 

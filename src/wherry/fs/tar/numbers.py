@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from wherry.fs.tar.entry import BadArchive
 
 _OCTAL = frozenset(b"01234567")
 
 
+@lru_cache(256)  # headers of one archive have few different modes, owners and times
 def decode(field: bytes, what: str) -> int:
     """The number in a header field; an empty one is 0. BadArchive names ``what`` it was for."""
     text = field.rstrip(b"\0 ")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Protocol
@@ -19,6 +20,7 @@ from wherry.fs.tar.sparse import SparseMaps, check_pieces
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 _ZERO_BLOCK = bytes(BLOCK)
 _SPACES = b"        "
+_ENCODING, _ESCAPE = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _CHUNK = 1024 * 1024
 _NANO = 1_000_000_000
 _MAX_TIME = _NANO << 40  # far beyond what any file system keeps
@@ -52,21 +54,23 @@ class _Source:
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._chunk = memoryview(b"")
+        self._at = 0  # what stands before it in _chunk was taken
 
     def some(self, limit: int) -> memoryview:
         """Between one and ``limit`` bytes; none at the end of the stream."""
-        if not self._chunk:
-            self._chunk = memoryview(self._stream.read(_CHUNK))
-        piece = self._chunk[:limit]
-        self._chunk = self._chunk[limit:]
+        if self._at == len(self._chunk):
+            self._chunk, self._at = memoryview(self._stream.read(_CHUNK)), 0
+        piece = self._chunk[self._at : self._at + limit]
+        self._at += len(piece)
         return piece
 
     def at_hand(self, count: int) -> memoryview | None:
         """``count`` bytes if they are there without reading on."""
-        if len(self._chunk) < count:
+        end = self._at + count
+        if end > len(self._chunk):
             return None
-        piece = self._chunk[:count]
-        self._chunk = self._chunk[count:]
+        piece = self._chunk[self._at : end]
+        self._at = end
         return piece
 
     def exactly(self, count: int) -> bytes:
@@ -82,6 +86,9 @@ class _Source:
         return b"".join(parts)
 
     def skip(self, count: int) -> None:
+        if self._at + count <= len(self._chunk):
+            self._at += count
+            return
         while count:
             piece = self.some(count)
             if not piece:
@@ -338,7 +345,10 @@ class TarReader:
 
 
 def _text(field: bytes) -> str:
-    return os.fsdecode(field.partition(b"\0")[0])
+    """What os.fsdecode() gives, for each header several times."""
+    if not field[0]:
+        return ""
+    return field.partition(b"\0")[0].decode(_ENCODING, _ESCAPE)
 
 
 def _count(name: str, what: str, field: bytes) -> int:
@@ -355,8 +365,8 @@ def _checksum_fits(block: bytes, field: bytes) -> bool:
         return False
     # Adler-32 begins with the sum of all bytes plus one, modulo 65521, and is many times faster
     # than sum(). The field itself counts as spaces.
-    adler = zlib.adler32(block[156:], zlib.adler32(_SPACES, zlib.adler32(block[:148])))
-    if (expected + 1) % 65521 == adler & 0xFFFF:
+    others = (zlib.adler32(block) & 0xFFFF) - (zlib.adler32(field) & 0xFFFF)
+    if (expected - others - sum(_SPACES)) % 65521 == 0:
         return True
     signed = struct.unpack("512b", block)  # what some old tars computed
     return bool(sum(signed) - sum(signed[148:156]) + sum(_SPACES) == expected)
@@ -370,7 +380,7 @@ def _check_values(entry: Entry, limits: Limits) -> None:
         raise BadArchive("the archive has an entry without a name")
     if entry.uid > _MAX_ID or entry.gid > _MAX_ID:
         raise BadArchive(f"the archive's entry {entry.name!r} has an impossible owner")
-    if max(entry.device) > _MAX_DEVICE:
+    if entry.device[0] > _MAX_DEVICE or entry.device[1] > _MAX_DEVICE:
         raise BadArchive(f"the archive's entry {entry.name!r} has an impossible device number")
     if abs(entry.mtime_ns) > _MAX_TIME:
         raise BadArchive(f"the archive's entry {entry.name!r} has an impossible time")

@@ -24,6 +24,7 @@ _NANO = 1_000_000_000
 _MAX_8 = 0o7777777
 _MAX_12 = 0o77777777777
 _FLAGS = {kind: b"%d" % kind.value for kind in Kind}
+_NO_DEVICE = b"0000000\0"
 
 
 def header(entry: Entry) -> bytes:
@@ -89,6 +90,8 @@ def _extended(entry: Entry, name: bytes, target: bytes) -> list[tuple[str, bytes
     """The pax records an entry needs, sorted by key."""
     seconds = entry.mtime_ns // _NANO
     found: list[tuple[str, bytes]] = []
+    if _is_plain(entry, name, target, seconds):
+        return found
     for key, value, fits in (
         ("gid", entry.gid, entry.gid <= _MAX_8),
         ("linkpath", target, len(target) <= 100 and target.isascii()),
@@ -103,6 +106,21 @@ def _extended(entry: Entry, name: bytes, target: bytes) -> list[tuple[str, bytes
         found.extend((pax.XATTR + key, value) for key, value in entry.xattrs.items())
         found.sort()
     return found
+
+
+def _is_plain(entry: Entry, name: bytes, target: bytes, seconds: int) -> bool:
+    """All that there is to say fits into ustar's fields, as for most files."""
+    return (
+        not entry.xattrs
+        and entry.uid <= _MAX_8
+        and entry.gid <= _MAX_8
+        and entry.size <= _MAX_12
+        and 0 <= seconds <= _MAX_12
+        and len(name) <= 100
+        and len(target) <= 100
+        and name.isascii()
+        and target.isascii()
+    )
 
 
 def _block(
@@ -147,6 +165,8 @@ def _sum(block: bytearray) -> int:
 
 
 def _device_field(number: int) -> bytes:
+    if not number:
+        return _NO_DEVICE
     if number <= _MAX_8:
         return b"%07o\0" % number
     return b"\x80" + number.to_bytes(7, "big")  # base 256; pax has no key for it
