@@ -213,3 +213,9 @@ def test_personality(oci: Bundles) -> None:
         pytest.skip("runc 1.1 has no personality")
     edit = linux(personality={"domain": "LINUX32"})
     assert oci.lines("uname", "-m", edit=edit) in (["i686"], ["armv8l"])
+
+
+def test_a_path_of_a_control_group_may_be_relative(oci: Bundles) -> None:
+    name = oci.start("sleep", "100", edit=linux(cgroupsPath=f"{oci.prefix}/relative"))
+    groups = Path(f"/proc/{oci.state(name)['pid']}/cgroup").read_text().splitlines()
+    assert any(line.endswith(f"/{oci.prefix}/relative") for line in groups)

@@ -32,7 +32,7 @@ from wherry.runtime import state
 from wherry.runtime.documents import read_spec
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
-from wherry.runtime.oci_tolerance import below_root, with_default_devices
+from wherry.runtime.oci_tolerance import below_root, kernel_memory, with_default_devices
 from wherry.runtime.plan import Plan, plan_container, plan_exec
 from wherry.runtime.plan_process import warnings
 from wherry.runtime.spawn import Child, Group, handshake, scopes, spawn
@@ -137,9 +137,9 @@ class Container:
         bundle = os.path.abspath(bundle)
         spec = read_spec(bundle)
         check_spec(spec)
-        spec = with_default_devices(below_root(spec, bundle))
+        spec, self.warnings = kernel_memory(with_default_devices(below_root(spec, bundle)))
         if spec.process is not None:
-            self.warnings = tuple(warnings(spec.process))
+            self.warnings += tuple(warnings(spec.process))
         host = find_host(systemd=systemd)
         plan = plan_container(
             spec,

@@ -32,6 +32,20 @@ def with_default_devices(spec: Spec) -> Spec:
     )
 
 
+def kernel_memory(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
+    """Leave out a limit that kernels from 5.16 on do not have, with a warning."""
+    linux = spec.linux
+    if linux is None or linux.resources is None or linux.resources.memory is None:
+        return spec, ()
+    if linux.resources.memory.kernel is None:
+        return spec, ()
+    memory = msgspec.structs.replace(linux.resources.memory, kernel=None)
+    resources = msgspec.structs.replace(linux.resources, memory=memory)
+    changed = msgspec.structs.replace(linux, resources=resources)
+    text = "the limit on kernel memory is ignored: kernels from 5.16 on have none"
+    return msgspec.structs.replace(spec, linux=changed), (text,)
+
+
 def below_root(spec: Spec, bundle: str) -> Spec:
     """Take the path of the root file system off mount destinations that begin with it: some write
     where on the host a mount is to be."""

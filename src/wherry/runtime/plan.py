@@ -247,9 +247,11 @@ def plan_container(
 
 
 def cgroup_path(asked: str, container_id: str, layout: CgroupLayout) -> str:
-    """Where a container's group is, relative to the hierarchies' roots."""
+    """Where a container's group is, relative to the hierarchies' roots, as a path without the
+    slash at its beginning is, too (config-linux.md, section "Cgroups Path")."""
     if not layout.systemd:
-        return asked or f"/wherry/{container_id}"
+        path = asked or f"wherry/{container_id}"
+        return path if path.startswith("/") else f"/{path}"
     from wherry.cgroup.scopes import parse_scope  # few are asked to
 
     return parse_scope(asked, container_id).path

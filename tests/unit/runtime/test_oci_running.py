@@ -8,11 +8,19 @@ import pytest
 
 from wherry.cgroup.api import BlkioEntry, CpuStats, MemoryStats, PidsStats, Stats
 from wherry.errors import InvalidArgument
-from wherry.model.runtime_spec import LinuxPids, Mount, Root, Spec
+from wherry.model.runtime_spec import (
+    Linux,
+    LinuxMemory,
+    LinuxPids,
+    LinuxResources,
+    Mount,
+    Root,
+    Spec,
+)
 from wherry.runtime.oci_default import default_spec
 from wherry.runtime.oci_options import parser
 from wherry.runtime.oci_running import figures, limits_from, select_lines
-from wherry.runtime.oci_tolerance import below_root, with_default_devices
+from wherry.runtime.oci_tolerance import below_root, kernel_memory, with_default_devices
 
 
 def test_limits_by_options() -> None:
@@ -101,3 +109,13 @@ def test_a_destination_may_begin_with_the_root() -> None:
 def test_a_root_that_is_the_hosts_own_takes_nothing_off() -> None:
     spec = Spec(oci_version="1.2.0", root=Root(path="/"), mounts=(Mount(destination="/mnt"),))
     assert below_root(spec, "/b") is spec
+
+
+def test_a_limit_on_kernel_memory_is_a_warning() -> None:
+    memory = LinuxMemory(limit=1 << 26, kernel=1 << 25)
+    linux = Linux(resources=LinuxResources(memory=memory))
+    changed, (text,) = kernel_memory(Spec(oci_version="1.2.0", linux=linux))
+    assert changed.linux is not None
+    assert changed.linux.resources == LinuxResources(memory=LinuxMemory(limit=1 << 26))
+    assert "kernel memory is ignored" in text
+    assert kernel_memory(changed) == (changed, ())
