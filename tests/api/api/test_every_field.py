@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -259,6 +260,15 @@ HOST: dict[str, Case] = {
 }
 PARTS = {"HostConfig": HOST, "": CONFIG}
 CASES = [(part, name) for part, table in PARTS.items() for name in table]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_group_is_left() -> Iterator[None]:
+    """The parent that a client names is the client's own to remove."""
+    yield
+    root = Path("/sys/fs/cgroup")
+    for path in (*root.glob("wherry-fields"), *root.glob("*/wherry-fields")):
+        path.rmdir()
 
 
 @contextmanager
