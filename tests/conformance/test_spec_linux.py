@@ -215,6 +215,7 @@ def test_personality(oci: Bundles) -> None:
     assert oci.lines("uname", "-m", edit=edit) in (["i686"], ["armv8l"])
 
 
+@pytest.mark.skipif(bool(OTHER), reason="runc makes it below its own, and leaves its parent there")
 def test_a_path_of_a_control_group_may_be_relative(oci: Bundles) -> None:
     name = oci.start("sleep", "100", edit=linux(cgroupsPath=f"{oci.prefix}/relative"))
     groups = Path(f"/proc/{oci.state(name)['pid']}/cgroup").read_text().splitlines()
