@@ -274,7 +274,7 @@ class BridgeNetworks:
                 for endpoint in self._records.endpoints(network.id):
                     if port := found.ports.get(endpoint.host_interface):
                         self._links.rejoin(network, port)
-            self._firewall.install()
+            self._firewall.renew()
             self._accept_elsewhere()
 
     def _bridge_names(self) -> set[str]:

@@ -78,16 +78,25 @@ class Firewall:
         self._table = table
         self._state = state
         self._nft = nft.NftConnection()
+        self._installed: FirewallState | None = None
 
     def install(self) -> None:
         """Replace the whole table, in one step: no packet meets half of it. NotSupported."""
+        state = self._state()
         try:
-            self._nft.transact(self._whole(self._state()))
+            self._nft.transact(self._whole(state))
         except NetlinkError as error:
             raise NotSupported(
                 f"cannot set up nf_tables, which networks need: {error.strerror} "
                 "(load the kernel modules nf_tables, nft_nat, nft_masq and nft_fib_inet)"
             ) from error
+        self._installed = state
+
+    def renew(self) -> None:
+        """As :meth:`install`, unless the truth is still what was installed last; the kernel takes
+        tens of milliseconds for a table. For those who look out for changes by others."""
+        if self._state() != self._installed:
+            self.install()
 
     @property
     def port(self) -> int:
@@ -108,6 +117,7 @@ class Firewall:
 
     def purge(self) -> None:
         """Remove the table. Idempotent."""
+        self._installed = None
         try:
             self._nft.transact([nft.add_table(self._table), nft.delete_table(self._table)])
         except NetlinkError as error:

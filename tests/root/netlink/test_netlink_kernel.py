@@ -98,6 +98,9 @@ def test_a_pair_into_another_namespace(route: RouteConnection) -> None:
     interface, gateway = ipaddress.ip_interface("10.0.0.2/24"), ipaddress.ip_address("10.0.0.1")
     inside.configure(link.index, [interface], [gateway])
     assert None in {one.destination for one in inside.routes() if one.interface == link.index}
+    defaults = inside.default_routes()
+    assert [one for one in inside.routes() if one.destination is None] == defaults
+    assert link.index in {one.interface for one in defaults} and len(inside.routes()) > 1
     assert route.delete_link("v0")
     assert not route.delete_link("v0")
     assert inside.find_link("eth0") is None

@@ -87,6 +87,17 @@ def test_rules_come_back(
     assert outside.reaches(outside.host, 8080)
 
 
+def test_a_start_installs_the_rules_once(engine: Any, nft: Callable[[str], str]) -> None:
+    kept = engine.container()
+    engine.publish(kept, WEB)
+    engine.restart()
+    installed = nft("-a list table inet wherry_t1")  # handles are never used twice
+    engine.networks.reconcile([kept.endpoint])
+    assert nft("-a list table inet wherry_t1") == installed
+    engine.networks.reconcile([])  # no container is left, and no port
+    assert "dport" in installed and nft("-a list table inet wherry_t1") != installed
+
+
 def test_connections_go_on_while_rules_come_back(
     engine: Any, outside: Any, servers: Any, nft: Callable[[str], str], repaired: Callable[[], None]
 ) -> None:
