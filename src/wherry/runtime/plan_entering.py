@@ -24,6 +24,7 @@ from wherry.runtime.ops.program import (
     FindProgram,
     LoadSeccomp,
     NoNewPrivileges,
+    SetSecurityLabel,
     SetStdio,
 )
 from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER
@@ -70,10 +71,16 @@ def is_enterable(ops: Sequence[Op], flags: int, profile: LinuxSeccomp | None) ->
     """
     return (
         flags & (CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWTIME) == CLONE_NEWPID
-        and all(type(op) in _OF_A_THREAD for op in ops)
+        and all(type(op) in _OF_A_THREAD or _is_inherited(op) for op in ops)
         and all(_is_variable(e) for op in ops if isinstance(op, FindHome) for e in op.env)
         and (profile is None or _lets_spawn(profile))
     )
+
+
+def _is_inherited(op: Op) -> bool:
+    """AppArmor copies what a thread wants for its next execve(2) to the processes that it makes.
+    Of SELinux that is not tried."""
+    return isinstance(op, SetSecurityLabel) and op.attribute == "apparmor/exec"
 
 
 def _is_variable(entry: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.root.engine.conftest import TestEngine
+from tests.root.engine.conftest import TestEngine, read_all, split_frames
 
 from wherry.engine.apparmor import has_default
 from wherry.engine.records import ExecOptions
@@ -55,18 +55,25 @@ def test_an_init_of_our_own_and_what_it_starts_are_confined(engine: TestEngine) 
     assert found.stdout.split(b"\n")[:2] == [b"wherry-default (enforce)"] * 2
 
 
+def of_exec(engine: TestEngine, container: str, *, tty: bool) -> bytes:
+    """With a terminal the process is a clone of the starter, without one a thread's."""
+    execs = engine.engine.execs
+    wanted = ExecOptions(cmd=("cat", CURRENT), attach_stdout=True, tty=tty)
+    stream = execs.start(execs.create(container, wanted), detach=False)
+    assert stream is not None
+    with stream:
+        received = read_all(stream)
+    return (received if tty else split_frames(received)[0]).strip()
+
+
 def test_inspect_and_exec(engine: TestEngine) -> None:
     api = engine.engine.containers
     container = engine.create("sleep", "600", host=host())
     assert api.get(container).apparmor_profile == ""
     api.start(container)
     assert api.get(container).apparmor_profile == "wherry-default"
-    execs = engine.engine.execs
-    wanted = ExecOptions(cmd=("cat", CURRENT), attach_stdout=True, tty=True)
-    exec_id = execs.create(container, wanted)
-    with execs.start(exec_id, detach=False) as stream:
-        stream.settimeout(60)
-        assert stream.recv(1000).strip() == b"wherry-default (enforce)"
+    assert of_exec(engine, container, tty=False) == b"wherry-default (enforce)"
+    assert of_exec(engine, container, tty=True) == b"wherry-default (enforce)"
     api.stop(container, timeout=0)  # a signal of the engine's comes through
     api.remove(container)
     open_one = engine.create("true", host=host(privileged=True))

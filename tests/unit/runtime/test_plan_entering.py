@@ -44,6 +44,7 @@ def test_what_containers_have_by_default() -> None:
     assert _enterable()
     assert _enterable(seccomp=default_profile(["CAP_CHOWN"]), oom_score_adj=0)
     assert _enterable(user=User(uid=5, gid=6, additional_gids=(7,)), no_new_privileges=True)
+    assert _enterable(apparmor_profile="some")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_what_containers_have_by_default() -> None:
     [
         {"terminal": True},
         {"rlimits": (Rlimit(type="RLIMIT_NOFILE", soft=9, hard=9),)},
-        {"apparmor_profile": "some"},
+        {"selinux_label": "some"},
         {"env": ("NOVALUE",)},
     ],
     ids=lambda process: next(iter(process)),

@@ -116,7 +116,10 @@ class SetStdio(Op, frozen=True):
 
 
 class SetSecurityLabel(Op, frozen=True):
-    """Ask a Linux security module to change the label, at the next execve(2) or now."""
+    """Ask a Linux security module to change the label, at the next execve(2) or now.
+
+    A thread can ask for itself only; what it then makes by clone(2) has asked, too.
+    """
 
     attribute: str  # a file below /proc/self/attr
     value: str
@@ -132,7 +135,7 @@ class SetSecurityLabel(Op, frozen=True):
                 "label out"
             )
         try:
-            setup.write_proc(f"self/attr/{self.attribute}", self.value)
+            setup.write_proc(f"thread-self/attr/{self.attribute}", self.value)
         except FileNotFoundError:
             raise InvalidArgument(f"cannot {self.describe()}: it is not loaded") from None
 
@@ -140,7 +143,7 @@ class SetSecurityLabel(Op, frozen=True):
         # The files without a module's name are those of whichever module came first.
         if self.module == "SELinux":
             return "selinuxfs" in setup.read_proc("filesystems")
-        return setup.has_proc(f"self/attr/{self.attribute}")
+        return setup.has_proc(f"thread-self/attr/{self.attribute}")
 
 
 class BecomeUser(Op, frozen=True):
