@@ -220,3 +220,10 @@ def test_a_path_of_a_control_group_may_be_relative(oci: Bundles) -> None:
     name = oci.start("sleep", "100", edit=linux(cgroupsPath=f"{oci.prefix}/relative"))
     groups = Path(f"/proc/{oci.state(name)['pid']}/cgroup").read_text().splitlines()
     assert any(line.endswith(f"/{oci.prefix}/relative") for line in groups)
+
+
+@pytest.mark.skipif(not V1, reason="there is one hierarchy")
+def test_a_control_group_that_is_in_one_hierarchy_already(oci: Bundles) -> None:
+    path = f"{oci.prefix}/half"
+    Path(f"/sys/fs/cgroup/cpu/{path}").mkdir(parents=True)
+    assert oci.lines("echo", "hi", edit=linux(cgroupsPath=f"/{path}")) == ["hi"]

@@ -392,7 +392,7 @@ def _refuse_frozen(cgroups: Cgroups, plan: Plan) -> None:
     """A process that is born into a frozen group would never be set up."""
     try:
         frozen = not plan.scope and cgroups.open(plan.cgroup).frozen()
-    except NotFound:
+    except (NotFound, FileNotFoundError):  # or others have made it in some hierarchies of version 1
         return
     if frozen:
         raise Conflict(
