@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -158,12 +159,13 @@ def _assemble(settings: EngineSettings, host: _Host, undo: ExitStack) -> Engine:
     table = ContainerTable(host.db)
     table.load()
     events = Events()
+    host.volumes.tell = partial(_tell_of_volume, events)
     timers = Timers()
     undo.callback(timers.close)
     workers = Workers(_EXIT_WORKERS, "exits")
     undo.callback(workers.close)
     side = _network_side(settings, host, table, events)
-    launcher = _launcher(settings, host, table, side)
+    launcher = _launcher(settings, host, table, side, events)
     execs = Execs(settings, table, host.runtime, events)
     health = HealthMonitor(table, execs, events, timers)
     undo.callback(health.close)
@@ -221,7 +223,11 @@ def _network_side(
 
 
 def _launcher(
-    settings: EngineSettings, host: _Host, table: ContainerTable, side: _NetworkSide
+    settings: EngineSettings,
+    host: _Host,
+    table: ContainerTable,
+    side: _NetworkSide,
+    events: Events,
 ) -> Launcher:
     bundles = BundleMaker(settings, host.snapshots, side.files, table)
     return Launcher(
@@ -231,12 +237,16 @@ def _launcher(
         host.snapshots,
         side.networking,
         bundles,
-        _sources(host),
+        _sources(host, events),
     )
 
 
-def _sources(host: _Host) -> MountSources:
-    return MountSources(host.volumes, host.images, host.snapshots)
+def _sources(host: _Host, events: Events) -> MountSources:
+    return MountSources(host.volumes, host.images, host.snapshots, events)
+
+
+def _tell_of_volume(events: Events, action: str, name: str) -> None:
+    events.emit("volume", action, name, {"driver": "local"})
 
 
 def _containers(
@@ -295,7 +305,7 @@ def _services(
         execs=execs,
         files=ContainerFiles(
             table,
-            ContainerTrees(settings, table, launcher, host.snapshots, _sources(host)),
+            ContainerTrees(settings, table, launcher, host.snapshots, _sources(host, events)),
             events,
         ),
         commits=commits,

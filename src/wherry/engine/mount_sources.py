@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from wherry.engine.events import Events
 from wherry.engine.records import Container, MountPoint
 from wherry.errors import InvalidArgument
 from wherry.model.digest import Digest, short
@@ -22,10 +23,14 @@ from wherry.volume.api import Volumes
 class MountSources:
     """Opens sources for users: containers that run, and whoever reads a stopped one's files."""
 
-    def __init__(self, volumes: Volumes, images: Images, snapshots: Snapshotter) -> None:
+    def __init__(
+        self, volumes: Volumes, images: Images, snapshots: Snapshotter, events: Events
+    ) -> None:
         self._volumes = volumes
         self._images = images
         self._snapshots = snapshots
+        self._events = events
+        self._told: dict[str, Container] = {}  # by user: whose volumes were told to be mounted
 
     def open(self, record: Container, user: str = "") -> Container:
         """The record with mounts as they are to be made now. The user (the container itself, if
@@ -36,6 +41,7 @@ class MountSources:
         except BaseException:
             self.close(user)
             raise
+        self._tell_mounted(record, user)
         return msgspec.structs.replace(record, mounts=mounts)
 
     def _source(self, mount: MountPoint, user: str) -> MountPoint:
@@ -64,12 +70,34 @@ class MountSources:
     def close(self, user: str) -> None:
         """A user needs its sources no more. Idempotent."""
         self._volumes.detach(user)
+        record = self._told.pop(user, None)
+        if record is None:
+            return
+        for mount in _of_volumes(record):
+            about = {"container": record.id, "driver": mount.driver}
+            self._events.emit("volume", "unmount", mount.name, about)
+
+    def _tell_mounted(self, record: Container, user: str) -> None:
+        self._told[user] = record
+        for mount in _of_volumes(record):
+            about = {
+                "container": record.id,
+                "destination": mount.destination,
+                "driver": mount.driver,
+                "propagation": mount.propagation,
+                "read/write": str(mount.rw).lower(),
+            }
+            self._events.emit("volume", "mount", mount.name, about)
 
     def resume(self, records: Iterable[Container]) -> None:
         """After an engine's restart: these containers go on, nobody else does."""
         users: dict[str, list[str]] = {}
         for record in records:
-            for mount in record.mounts:
-                if mount.type == "volume":
-                    users.setdefault(mount.name, []).append(record.id)
+            self._told[record.id] = record
+            for mount in _of_volumes(record):
+                users.setdefault(mount.name, []).append(record.id)
         self._volumes.reconcile(users)
+
+
+def _of_volumes(record: Container) -> list[MountPoint]:
+    return [mount for mount in record.mounts if mount.type == "volume"]

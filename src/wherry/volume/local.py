@@ -73,6 +73,8 @@ class LocalVolumes:
         self._lock = threading.Lock()
         self._filling: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._mounted = MountedVolumes()
+        self.tell: Callable[[str, str], None] = lambda action, name: None
+        """Called after a volume was made ("create") or removed ("destroy")."""
         os.makedirs(self._directory, 0o710, exist_ok=True)
         os.chmod(self._directory, 0o710)  # no other user reaches a setuid program in a volume
         db.migrate("volume", _SCHEMA)
@@ -127,6 +129,7 @@ class LocalVolumes:
                 self._drop(name)
                 raise
         reach("volume.recorded")
+        self.tell("create", name)
         return self.get(name)
 
     def _record(
@@ -179,6 +182,7 @@ class LocalVolumes:
         reach("volume.moved")
         with _sentences(f"cannot delete the content of the volume {name}"):
             self._drop(doomed)
+        self.tell("destroy", name)
 
     def path(self, name: str) -> str:
         """See :class:`wherry.volume.api.Volumes`."""
