@@ -24,11 +24,12 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from wherry.errors import WherryError
-from wherry.runtime.host import Host
+from wherry.runtime.host import CGROUPS, Host
 from wherry.runtime.ops.base import Op, Setup, run
 from wherry.runtime.ops.kernel import JoinCgroup
 from wherry.runtime.ops.program import AnnounceReady, CloseDescriptors, Execute, SetStdio
@@ -40,6 +41,8 @@ from wherry.sys.files import close_range
 from wherry.sys.namespaces import CLONE_FILES, CLONE_FS, CLONE_NEWPID, setns, unshare
 
 T = TypeVar("T")
+_LONGEST_END_S = 1.0
+_PAUSE_S = 0.001
 
 
 class NoRoom(WherryError):
@@ -61,10 +64,14 @@ class EnteringWay:
 
     def begin(self, stdio: tuple[int, int, int] | None, directory: int) -> Child:
         """Enter and spawn; clone if there is no room for the thread."""
+        own = _own_group() if self._unified else ""
         try:
             pid = self._enter(stdio)
         except NoRoom:
             self._cloned = True
+            _await_end_of_thread()
+            if own:  # the starter, too, takes room from the process that it clones
+                _join(own)
             return self._cloning.begin(stdio, directory)
         return Child(pid, os.pidfd_open(pid))
 
@@ -93,6 +100,28 @@ class EnteringWay:
             if group is not None:
                 os.close(group)
         return setup.spawned
+
+
+def _own_group() -> str:
+    """The directory of this process's group of version 2 (cgroups(7))."""
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        paths = [line.rstrip("\n")[3:] for line in file if line.startswith("0::")]
+    return CGROUPS + paths[0]
+
+
+def _join(group: str) -> None:
+    fd = os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
+
+
+def _await_end_of_thread() -> None:
+    """A thread that is about to end is counted in its group until it is gone."""
+    deadline = time.monotonic() + _LONGEST_END_S
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+        time.sleep(_PAUSE_S)
 
 
 def _run_in_thread(ops: Sequence[Op], setup: Setup) -> None:
