@@ -68,9 +68,18 @@ def _problems(engine: EngineProcess, client: Client) -> Iterator[str]:
         yield from _tables(engine, database, needed)
 
 
+def _lives(pid: int) -> bool:
+    """Whether it has not ended; one that its monitor has yet to tell of is a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def _states(client: Client, needed: _Needed) -> Iterator[str]:
     for key, pid in needed.running.items():
-        if not os.path.exists(f"/proc/{pid}"):
+        if not _lives(pid):
             yield f"{key[:12]} is said to run as process {pid}, which is gone"
     for one in client.session.get("/containers/json", {"all": True}):
         if one["State"] in ("removing", "dead", "restarting"):
