@@ -58,5 +58,5 @@ def test_bad_bodies(daemon: Any) -> None:
     assert daemon.call("POST", "/volumes/full/clone", {"Name": 5})[0] == 400
     assert daemon.call("POST", "/volumes/full/snapshots", {"Name": "full"})[0] == 409
     status, body = daemon.call("POST", "/volumes/new/import", {"no": "tar"})
-    assert (status, daemon.call("GET", "/volumes/new")[0]) == (500, 404), body
+    assert (status, daemon.call("GET", "/volumes/new")[0]) == (400, 404), body
     daemon.call("DELETE", "/volumes/full")
