@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.root.runtime.boxes import CAPABILITIES, Box, eventually, read_until, wait
+from tests.root.runtime.boxes import CAPABILITIES, Box, eventually, read_all, read_until, wait
 
 from wherry.errors import InternalError, NotSupported
 from wherry.model.runtime_spec import (
@@ -130,15 +130,25 @@ def test_one_that_may_trace_everything_cannot_write_to_the_interpreter(box: Box)
 
 
 def test_what_is_typed_goes_to_the_program_alone(box: Box) -> None:
-    result = box.run(
-        "sh",
-        "-c",
-        "trap 'echo stopped; exit 4' INT; echo ready; read x; read y; echo none",
-        annotations=INIT,
-        process_terminal=True,
-        stdin=b"\x03\n",
-    )
-    assert (b"stopped" in result.stdout, result.code) == (True, 4)
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = box.start(
+                "sh",
+                "-c",
+                "trap 'echo stopped; exit 4' INT; echo ready; read x; read y; echo none",
+                annotations=INIT,
+                process_terminal=True,
+                attach=True,
+                fds=(theirs.fileno(),),
+                open_stdin=True,
+                stdin_once=True,
+                attach_streams=(True, True, True),
+            )
+        read_until(ours, b"ready")  # before that the shell would just be ended
+        ours.sendall(b"\x03\n")
+        assert b"stopped" in read_all(ours)
+    assert wait(process).code == 4
 
 
 def test_a_program_that_is_missing_is_named(box: Box) -> None:

@@ -150,5 +150,5 @@ def test_cve_2020_15257_no_process_listens_on_an_abstract_socket(engine: TestEng
         if len(fields) == 8 and fields[6] in ours
     }
     assert not [name for name in bound if name.startswith("@")]
-    assert {os.path.basename(name) for name in bound} == {"monitor.sock", "resolver.sock"}
+    assert {"monitor.sock", "resolver.sock"} <= {os.path.basename(name) for name in bound}
     assert not [name for name in bound if name.startswith("@")]

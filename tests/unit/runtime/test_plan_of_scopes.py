@@ -38,7 +38,7 @@ def test_a_process_is_moved_to_its_scope_and_makes_its_namespace_there() -> None
 
 def test_without_systemd_it_is_born_in_its_group() -> None:
     plan = planned(CgroupLayout(unified=True))
-    assert (plan.cgroup, plan.scope, plan.moved) == ("a-b.slice:p:n", False, False)
+    assert (plan.cgroup, plan.scope, plan.moved) == ("/a-b.slice:p:n", False, False)
     assert plan.clone_flags & CLONE_NEWCGROUP
     assert not any(isinstance(op, JoinCgroup) for op in plan.ops)
 
