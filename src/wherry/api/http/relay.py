@@ -146,7 +146,9 @@ class _Client(_End):
 class _Engine(_End):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.hold(True)  # until the client is ready
+        # Until the client is ready. Not at once: in early versions of Python 3.11 the transport
+        # begins to read after this call, paused or not.
+        asyncio.get_running_loop().call_soon(self.hold, True)
 
     def data_received(self, data: bytes) -> None:
         self.relay.from_engine(data)
