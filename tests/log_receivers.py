@@ -130,7 +130,9 @@ def streams(
                 try:
                     connection, _ = listener.accept()
                     if tls is not None:
-                        connection = tls.wrap_socket(connection, server_side=True)
+                        connection = tls.wrap_socket(
+                            connection, server_side=True, suppress_ragged_eofs=False
+                        )
                 except ssl.SSLError:
                     continue
                 except OSError:

@@ -153,6 +153,23 @@ def test_syslog_over_tls_counts_and_shows_its_certificate(authority: dict[str, s
         assert [data[-4:] for data in receiver.take_some(2)] == [b"one\n", b"two\n"]
 
 
+def test_a_connection_with_tls_is_ended_and_not_cut(authority: dict[str, str]) -> None:
+    """To close it with the server's tickets unread is a reset, and loses the last messages."""
+
+    def serve(connection: socket.socket, put: Callable[[bytes], None]) -> None:
+        receivers.counted(connection, put)
+        put(b"ended")
+
+    context = server_context(authority)
+    context.verify_mode = ssl.CERT_NONE
+    with receivers.streams(serve, tls=context, scheme="tcp+tls") as receiver:
+        chosen = {"syslog_address": receiver.address, "syslog_tls_skip_verify": "true"}
+        sent(open_driver(target("syslog", syslog_format="rfc5424", **chosen)), line(b"last"))
+        said, end = receiver.take_some(2)
+        assert said.endswith(b"last\n")
+        assert end == b"ended"
+
+
 def test_syslog_trusts_only_its_authority(authority: dict[str, str]) -> None:
     context = server_context(authority)
     context.verify_mode = ssl.CERT_NONE

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from wherry.errors import InvalidArgument
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for a connection."""
+GOODBYE_TIMEOUT = 3.0
+"""Seconds for the peer to read what was sent, when the connection ends."""
 
 
 class Address(NamedTuple):
@@ -107,9 +110,20 @@ class Link:
             raise
 
     def close(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        if self._sock is None:
+            return
+        sock, self._sock = self._sock, None
+        with sock:
+            if self._tls is not None:
+                _say_goodbye(cast("ssl.SSLSocket", sock))
+
+
+def _say_goodbye(sock: ssl.SSLSocket) -> None:
+    """Tell the end, and wait until the peer has read to there. A server of TLS 1.3 sends tickets,
+    which nobody reads: to close before them is a reset, and takes the last messages along."""
+    sock.settimeout(GOODBYE_TIMEOUT)
+    with contextlib.suppress(OSError):
+        sock.unwrap()
 
 
 def _connected(sock: socket.socket, target: object) -> socket.socket:
