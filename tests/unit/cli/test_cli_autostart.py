@@ -77,7 +77,7 @@ def test_a_race_starts_one(tmp_path: Path, notes: Path) -> None:
 
 
 def test_an_engine_that_ends_says_why(tmp_path: Path) -> None:
-    script = "import sys; print('first'); sys.exit('the data root is in use')"
+    script = "import sys; print('first', flush=True); sys.exit('the data root is in use')"
     with pytest.raises(Unavailable, match="ended with status 1: the data root is in use"):
         start_engine(_session(tmp_path), (sys.executable, "-c", script))
 
