@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from wherry.network.api import NetworkRequest, Subnet
 
 pytestmark = [pytest.mark.root]
 
-_SERVER = ("sh", "-c", "echo here > /index.html; exec httpd -f -h /")
+_SERVER = ("sh", "-c", "echo here > /index.html; httpd -h / -p 80; echo ready; exec sleep 600")
 
 
 class Bench:
@@ -60,6 +60,15 @@ class Bench:
         if start:
             self.engine.containers.start(created.id)
         return str(created.id)
+
+    def server(self, name: str, ports: Mapping[str, tuple[PortBinding, ...]]) -> None:
+        """A container with a web server on port 80, which listens."""
+        self.container(name, *_SERVER, start=False, host=HostConfig(port_bindings=ports))
+        attached = self.engine.containers.attach(name, stdin=False, stdout=True, stderr=False)
+        self.engine.containers.start(name)
+        with attached:
+            attached.settimeout(patience(20))
+            assert b"ready" in attached.recv(100)
 
     def record(self, name: str) -> Container:
         found: Container = self.engine.containers.get(name)
@@ -212,7 +221,7 @@ def _fetch(host: str, port: int) -> bytes:
 def test_published_ports_follow_the_default_route(bench: Bench, address: str) -> None:
     bench.network("one")
     ports = {"80/tcp": (PortBinding(host_ip=address),)}
-    bench.container("web", *_SERVER, host=HostConfig(port_bindings=ports))
+    bench.server("web", ports)
     port = bench.record("web").ports[0].host_port
     host = f"[{address}]" if ":" in address else address
     assert _fetch(host, port) == b"here\n"
@@ -228,7 +237,7 @@ def test_published_ports_follow_the_default_route(bench: Bench, address: str) ->
 
 def test_a_port_is_published_on_all_addresses_of_both_families(bench: Bench) -> None:
     ports = {"80/tcp": (PortBinding(),)}
-    bench.container("web", *_SERVER, host=HostConfig(port_bindings=ports))
+    bench.server("web", ports)
     published = bench.record("web").ports
     assert [port.host_ip for port in published] == ["0.0.0.0", "::"]
     assert len({port.host_port for port in published}) == 1
