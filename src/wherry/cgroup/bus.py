@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from types import TracebackType
 from typing import Any
 
 from wherry.errors import InternalError, NotFound, Unavailable
@@ -53,12 +52,7 @@ class Manager:
     def __enter__(self) -> Manager:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def call(self, method: str, signature: str, *arguments: object) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from types import TracebackType
 from typing import BinaryIO
 
 from wherry.errors import InvalidArgument
@@ -46,12 +45,7 @@ class Root:
     def __enter__(self) -> Root:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0) -> int:

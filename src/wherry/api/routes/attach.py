@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
@@ -81,29 +82,22 @@ async def _replay(context: Context, asked: _Asked, live: socket.socket) -> bytes
 
 
 async def attach(context: Context, request: Request, ref: str) -> Answer:
-    asked = _asked(context, request, ref)
-    live = await _live(context, asked)
-    replay = await _replay(context, asked, live)
-    detached = await relay_stream(
-        context,
-        request,
-        partial(_ready, live),
-        tty=asked.container.config.tty,
-        stdin=asked.stdin,
-        detach_keys=asked.detach_keys,
-        replay=replay,
-    )
-    _tell_detached(context, asked, detached)
-    return None
+    return await _attach(context, request, ref, relay_stream)
 
 
 async def attach_websocket(context: Context, request: Request, ref: str) -> Answer:
     if not wants_websocket(request):
         raise InvalidArgument("this endpoint speaks WebSocket: the Upgrade header is missing")
+    return await _attach(context, request, ref, relay_websocket)
+
+
+async def _attach(
+    context: Context, request: Request, ref: str, relay: Callable[..., Awaitable[bool]]
+) -> Answer:
     asked = _asked(context, request, ref)
     live = await _live(context, asked)
     replay = await _replay(context, asked, live)
-    detached = await relay_websocket(
+    detached = await relay(
         context,
         request,
         partial(_ready, live),
