@@ -187,7 +187,8 @@ _SPARES = frozenset({"wherry-monitor (waiting)", "wherry-starter"})
 
 def _processes(names: set[str]) -> Iterator[str]:
     table = {pid: _parent(pid) for pid in _pids()}
-    ours = {os.getpid()} | {pid for pid in table if _is_marked(pid, names)}
+    own = _link("/proc/self/ns/mnt")
+    ours = {os.getpid()} | {pid for pid in table if _is_marked(pid, own, names)}
     while more := {pid for pid, parent in table.items() if parent in ours} - ours:
         ours |= more
     for pid in sorted(ours - {os.getpid()}):
@@ -206,19 +207,26 @@ def _parent(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[1]) if stat else 0
 
 
-def _is_marked(pid: int, names: set[str]) -> bool:
+def _is_marked(pid: int, own: str, names: set[str]) -> bool:
     if _MARK in _read(f"/proc/{pid}/environ"):
         return True
-    if _link(f"/proc/{pid}/ns/mnt") == _link("/proc/self/ns/mnt"):
+    if _link(f"/proc/{pid}/ns/mnt") == own:
         return False
     return _holds(_read(f"/proc/{pid}/mountinfo"), names)
 
 
 def _read(path: str) -> str:
+    """Without the layers of ``open()``: thousands of these are read in a run for each process."""
     try:
-        return Path(path).read_text(errors="replace")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, 65536), b"")).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def _link(path: str) -> str:
@@ -228,25 +236,39 @@ def _link(path: str) -> str:
         return ""
 
 
+_known: Traces | None = None
+"""What there was after the last test. Looking takes longer than many tests do, so that it is what
+the next test begins with, unless a fixture of several tests has been set up meanwhile."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+    global _known
+    if fixturedef.scope != "function":
+        _known = None
+
+
 @pytest.fixture(autouse=True)
 def leftovers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Leftovers]:
     """After a test marked root, fail it if anything it made is still there."""
+    global _known
     watch = Leftovers({RUN_ID, str(tmp_path_factory.getbasetemp())})
     if "root" not in request.keywords:
+        _known = None
         yield watch
         return
-    before = watch.traces()
+    before = _known or watch.traces()
     yield watch
-    left = _wait_until_gone(watch, before)
+    _known = _wait_until_gone(watch, before)
+    left = _known.since(before)
     assert not left, "the test left behind: " + "; ".join(left)
 
 
-def _wait_until_gone(watch: Leftovers, before: Traces) -> list[str]:
+def _wait_until_gone(watch: Leftovers, before: Traces) -> Traces:
+    """What there is when all is gone that came after ``before``, or when patience has ended."""
     deadline = time.monotonic() + _PATIENCE
-    while left := watch.traces().since(before):
-        if time.monotonic() > deadline:
-            return left
+    while (found := watch.traces()).since(before) and time.monotonic() < deadline:
         time.sleep(0.02)  # nothing announces the end of a mount or of a group
-    return []
+    return found
