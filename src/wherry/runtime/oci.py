@@ -23,6 +23,7 @@ from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
 from wherry.model.runtime_spec import (
     OCI_VERSION,
     Hook,
+    Linux,
     LinuxResources,
     Process,
     Spec,
@@ -34,8 +35,10 @@ from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import find_host
 from wherry.runtime.oci_tolerance import below_root, kernel_memory, with_default_devices
 from wherry.runtime.plan import Plan, plan_container, plan_exec
+from wherry.runtime.plan_namespaces import owns_mounts
 from wherry.runtime.plan_process import warnings
 from wherry.runtime.spawn import Child, Group, handshake, scopes, spawn
+from wherry.runtime.state import SharedRoot
 from wherry.runtime.words import check_process_words, check_spec
 
 FIFO = "exec.fifo"
@@ -156,6 +159,7 @@ class Container:
             no_pivot=no_pivot,
         )
         _refuse_frozen(host.cgroups, plan)
+        shared = _shared_root(spec, bundle)
         self._make_directory()
         try:
             fifo = os.path.join(self.directory, FIFO)
@@ -168,10 +172,11 @@ class Container:
                 child,
                 group,
                 unified=host.layout.unified,
-                meanwhile=lambda: self._record(child, plan, host.boot_id),
+                meanwhile=lambda: self._record(child, plan, host.boot_id, shared),
             )
             os.close(start_fd)
         except BaseException:
+            _unmount(shared)
             self._remove_directory()
             raise
         return child
@@ -189,7 +194,7 @@ class Container:
                 os.unlink(entry.path)
         os.rmdir(self.directory)
 
-    def _record(self, child: Child, plan: Plan, boot: str) -> None:
+    def _record(self, child: Child, plan: Plan, boot: str, shared: SharedRoot | None) -> None:
         record = state.ProcessState(
             id=self.id,
             pid=child.pid,
@@ -199,6 +204,7 @@ class Container:
             cgroup=plan.cgroup,
             owns_cgroup=True,
             scope=plan.scope,
+            shared_root=shared,
             created_ns=time.time_ns(),
         )
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -303,6 +309,7 @@ class Container:
             group.kill()
             group.remove()
         spec = _spec_if_there(stopped.bundle)
+        _unmount(self.record().shared_root)
         self._remove_directory()
         if spec is not None and spec.hooks is not None:
             run_hooks(spec.hooks.poststop, stopped, "poststop")
@@ -366,6 +373,23 @@ def _spec_if_there(bundle: str) -> Spec | None:
         return read_spec(bundle)
     except InternalError:
         return None
+
+
+def _shared_root(spec: Spec, bundle: str) -> SharedRoot | None:
+    """None for a container with a mount namespace of its own."""
+    linux = spec.linux or Linux()
+    if owns_mounts(linux) or spec.root is None:
+        return None
+    from wherry.runtime import shared_mounts  # few containers share theirs
+
+    return shared_mounts.look(linux, os.path.join(bundle, spec.root.path))
+
+
+def _unmount(shared: SharedRoot | None) -> None:
+    if shared is not None:
+        from wherry.runtime import shared_mounts
+
+        shared_mounts.take_away(shared)
 
 
 def _when(nanoseconds: int) -> str:

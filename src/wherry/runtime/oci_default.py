@@ -21,7 +21,7 @@ from wherry.model.runtime_spec import (
     Spec,
 )
 from wherry.runtime.options import NAMES
-from wherry.runtime.plan import NAMESPACE_FLAGS
+from wherry.runtime.plan_namespaces import NAMESPACE_FLAGS
 from wherry.runtime.seccomp.actions import ACTIONS, FLAGS
 from wherry.runtime.seccomp.architectures import ARCHITECTURES
 from wherry.runtime.seccomp.conditions import OPERATORS

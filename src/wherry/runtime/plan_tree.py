@@ -11,19 +11,36 @@ from wherry.errors import InvalidArgument
 from wherry.model.runtime_spec import (
     LAYER_OPTION,
     SUBDIRECTORY_OPTION,
+    Hook,
+    Hooks,
     Linux,
     LinuxDevice,
     Mount,
     Process,
     Spec,
+    State,
 )
+from wherry.runtime.hooks import RunHooks
 from wherry.runtime.ops.base import Op
 from wherry.runtime.ops.cgroups import MountCgroups
 from wherry.runtime.ops.devices import MakeDevice, MakeLink, OpenConsole
 from wherry.runtime.ops.images import MountLayers
-from wherry.runtime.ops.kernel import WriteSysctl
-from wherry.runtime.ops.mounts import BindMount, MountFilesystem, Remount
-from wherry.runtime.options import Options, parse_options
+from wherry.runtime.ops.kernel import AwaitHooks, CheckLabel, SetNames, WriteSysctl
+from wherry.runtime.ops.mounts import (
+    BindMount,
+    FinishRoot,
+    MakeMountsSlave,
+    MakePlacePrivate,
+    MaskPath,
+    MountFilesystem,
+    MountRoot,
+    PivotRoot,
+    ReadOnlyPath,
+    Remount,
+)
+from wherry.runtime.options import Options, parse_options, propagation_flags
+from wherry.runtime.plan_namespaces import Namespaces
+from wherry.snapshot.api import OverlayMount
 from wherry.sys.mount import MOUNT_ATTR_RDONLY
 
 # config-linux.md, section "Default Devices": (path, major, minor)
@@ -56,6 +73,98 @@ _IPC_SYSCTLS = frozenset(
         "shm_rmid_forced",
     )
 )
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """What the files of a container depend on besides its configuration. ``join`` enters its
+    control group, which is left until the groups are to be mounted."""
+
+    bundle: str
+    rootfs: OverlayMount | None
+    names: Namespaces
+    join: tuple[Op, ...]
+    unified: bool
+    state: State
+    console_size: tuple[int, int] | None = None
+    plain_terminal: bool = False
+    no_pivot: bool = False
+
+
+def tree_ops(spec: Spec, linux: Linux, tree: Tree) -> Iterator[Op]:
+    """Everything between the new namespaces and the new root."""
+    if spec.process is None or spec.root is None:
+        return
+    if linux.mount_label:
+        yield CheckLabel(linux.mount_label)
+    if spec.hostname or spec.domainname:
+        if not tree.names.made_or_joined("uts"):
+            raise InvalidArgument("a host name needs a UTS namespace of the container's own")
+        yield SetNames(spec.hostname, spec.domainname)
+    propagation = _root_propagation(linux.rootfs_propagation)
+    yield from _root_ops(os.path.join(tree.bundle, spec.root.path), propagation, tree)
+    apart = tree.names.made_or_joined("cgroup")
+    mounts = labelled(mapped(spec.mounts, linux), linux.mount_label)
+    plain, cgroups = mount_ops(mounts, tree.bundle, apart, tree.unified)
+    yield from plain
+    yield from device_ops(spec, linux)
+    yield from console_ops(spec.process, tree.console_size, bind=True, plain=tree.plain_terminal)
+    yield from sysctl_ops(linux)
+    yield from finish_dev(spec.mounts)
+    yield from (MaskPath(path) for path in dict.fromkeys(linux.masked_paths))
+    yield from (ReadOnlyPath(path) for path in linux.readonly_paths)
+    yield from tree.join
+    yield from cgroups
+    hooks = spec.hooks or Hooks()
+    if hooks.prestart or hooks.create_runtime:
+        yield AwaitHooks()
+    yield from hook_ops(hooks.create_container, tree.state, "creating", "createContainer")
+    yield _entering_op(tree)
+    if spec.root.readonly or propagation:
+        yield FinishRoot(spec.root.readonly, propagation)
+
+
+def _root_ops(root: str, propagation: int, tree: Tree) -> Iterator[Op]:
+    """Mount the root, out of the host's sight unless the mount namespace is shared with others."""
+    if not tree.names.own_mounts:
+        from wherry.runtime.ops.shared_root import MountSharedRoot  # few share it
+
+        yield MountSharedRoot(root, tree.rootfs)
+        return
+    yield MakeMountsSlave(propagation if propagation & _SHARING else _SLAVE)
+    if propagation & _SHARING:
+        yield MakePlacePrivate(root)
+    yield MountRoot(root, tree.rootfs)
+
+
+def _entering_op(tree: Tree) -> Op:
+    if not tree.names.own_mounts:
+        from wherry.runtime.ops.shared_root import ChangeRoot  # few share it
+
+        return ChangeRoot()
+    if tree.no_pivot:
+        from wherry.runtime.ops.moved_root import MoveRoot  # few ask for it
+
+        return MoveRoot()
+    return PivotRoot()
+
+
+_SLAVE = propagation_flags("rslave")
+_SHARING = propagation_flags("shared") | propagation_flags("private")
+
+
+def _root_propagation(name: str) -> int:
+    if not name:
+        return 0
+    try:
+        return propagation_flags(name)
+    except KeyError:
+        raise InvalidArgument(f"unknown rootfsPropagation {name!r}") from None
+
+
+def hook_ops(hooks: tuple[Hook, ...], state: State, status: str, kind: str) -> tuple[Op, ...]:
+    if not hooks:
+        return ()
+    return (RunHooks(hooks, msgspec.structs.replace(state, status=status), kind),)
 
 
 def mount_ops(

@@ -17,6 +17,16 @@ CRASH = "monitor.crash"
 T = TypeVar("T")
 
 
+class SharedRoot(msgspec.Struct, frozen=True):
+    """Where the root of a container is mounted that has no mount namespace of its own: a place in
+    the namespace with that path, empty for the host's; ``before`` numbers the mounts that were
+    there already."""
+
+    place: str
+    namespace: str
+    before: tuple[int, ...] = ()
+
+
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     """``state.json``: which process a monitor looks after.
 
@@ -32,6 +42,7 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str
     owns_cgroup: bool  # false for an exec, which is in its container's
     scope: bool = False  # systemd has made the group
+    shared_root: SharedRoot | None = None
     created_ns: int
 
 

@@ -389,7 +389,16 @@ def test_filters_are_compiled_once() -> None:
         ({}, {"process": process(args=())}, "no command specified"),
         ({}, {"process": process(cwd="x")}, "not an absolute path"),
         ({}, {"process": process(env=("A=\0",))}, "holds a zero byte"),
-        ({"namespaces": ()}, {}, "no new mount namespace"),
+        (
+            {"namespaces": (), "masked_paths": ("/proc/kcore",)},
+            {},
+            "unable to restrict sys entries without a private MNT namespace",
+        ),
+        (
+            {"namespaces": (LinuxNamespace(type="user", path="/proc/1/ns/user"),)},
+            {},
+            "a user namespace needs a mount namespace",
+        ),
         (
             {"namespaces": (LinuxNamespace(type="mount"), LinuxNamespace(type="mount"))},
             {},
