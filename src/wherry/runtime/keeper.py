@@ -16,6 +16,7 @@ import msgspec
 
 from wherry.runtime import state
 from wherry.runtime.host import Host
+from wherry.runtime.loop import Loop
 from wherry.runtime.messages import MAX_PACKET, Keep, receive_packet
 from wherry.runtime.monitor import Monitor
 from wherry.sys.faults import reach
@@ -24,8 +25,10 @@ from wherry.sys.process import PR_SET_CHILD_SUBREAPER, prctl
 _decoder = msgspec.json.Decoder(Keep)
 
 
-def wait(channel: socket.socket, starter: int, host: Host) -> None:
+def wait(channel: socket.socket, starter: int, init: int, host: Host) -> None:
     """Wait for what the starter (a child) hands over, then be its monitor to the end.
+
+    ``init`` is another child, which was held ready; 0 if there is none.
 
     Until the starter is gone this process is a subreaper: what it has spawned becomes its child.
     """
@@ -36,6 +39,8 @@ def wait(channel: socket.socket, starter: int, host: Host) -> None:
     if not data:
         _end_failed()
         return
+    if init and not data[1]:
+        os.waitpid(init, 0)  # it was not what was started
     reach("monitor.handed")
     os.dup2(0, 2)  # the engine's standard error is not kept open
     poll = select.poll()
@@ -44,7 +49,7 @@ def wait(channel: socket.socket, starter: int, host: Host) -> None:
     poll.poll()
     del poll
     try:
-        Monitor(_decoder.decode(data[1:]), fds, host.cgroups).run()
+        Monitor(_decoder.decode(data[2:]), fds, host.cgroups, Loop()).run()
     except BaseException:  # noqa: BLE001 - a defect of ours, for which nobody listens
         _leave_trace(fds[data[0]])
 
