@@ -60,9 +60,13 @@ def read_number(root: int, path: str) -> int:
 def read_table(root: int, path: str) -> dict[str, int]:
     """A file of lines ``key number``; empty for a file that this kernel lacks."""
     try:
-        text = read(root, path)
+        return parse_table(read(root, path))
     except FileNotFoundError:
         return {}
+
+
+def parse_table(text: str) -> dict[str, int]:
+    """Lines ``key number``; others are left out."""
     pairs = (line.rsplit(" ", 1) for line in text.splitlines() if " " in line)
     return {key: int(value) for key, value in pairs if value.lstrip("-").isdigit()}
 

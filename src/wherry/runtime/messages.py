@@ -129,10 +129,11 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
 
     The descriptors are, in this order: the process's pidfd, the engine's connection, the socket
     that engines connect to, the terminal's master or else the reading ends of output and errors,
-    the attached client if ``attach`` (up to here they are watched), the state directory, the
-    writing end of standard input if ``stdin``, and such as are only held. The packet begins with
-    one byte, the number of those to watch, so that a monitor need not even decode it before
-    something happens.
+    the attached client if ``attach``, with ``follow_kills`` the first of what
+    :func:`memory_kills.follow_kills` gives (up to here they are watched), the state directory, the
+    writing end of standard input if ``stdin``, with ``follow_kills`` the second, and such as are
+    only held. The packet begins with one byte, the number of those to watch, so that a monitor
+    need not even decode it before something happens.
     """
 
     pid: int
@@ -148,6 +149,7 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
     poststop: tuple[Hook, ...]
     state: State
     kill: tuple[str, ...] = ()  # another runtime's command that takes a signal's number
+    follow_kills: bool = False
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):

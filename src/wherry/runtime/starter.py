@@ -22,6 +22,7 @@ from wherry.runtime.entering import EnteringWay
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import Host
 from wherry.runtime.logs.first_try import check_log
+from wherry.runtime.memory_kills import follow_kills
 from wherry.runtime.messages import (
     Keep,
     Start,
@@ -229,22 +230,24 @@ def _run(
         child = way.begin(streams.theirs, directory)
         reach("starter.cloned")
 
-        def meanwhile() -> socket.socket:
+        def meanwhile() -> tuple[socket.socket, list[int]]:
             for fd in streams.theirs or ():
                 os.close(fd)
             _record(directory, request, plan, child, host)
             reach("starter.recorded")
-            return _listen(directory)
+            return _listen(directory), _follow_kills(request, plan, host)
 
-        listener = way.complete(child, meanwhile)
+        listener, kills = way.complete(child, meanwhile)
         try:
             reach("starter.executed")
             _poststart(plan, child)
             _tell(connection, Started(child.pid, child.created_mountpoints))
             reach("starter.told")
             taken()
-            watched, others = _descriptors(connection, child, listener, directory, streams, passed)
-            keep = encode(_keep(plan, request, child, streams, passed, way.kill))
+            watched, others = _descriptors(
+                connection, child, listener, directory, streams, passed, kills
+            )
+            keep = encode(_keep(plan, request, child, streams, passed, way.kill, kills))
             send_packet(monitor, bytes([len(watched)]) + keep, [*watched, *others])
             reach("starter.handed")
         except BaseException:
@@ -271,11 +274,20 @@ def _descriptors(
     directory: int,
     streams: Streams,
     passed: Passed,
+    kills: list[int],
 ) -> tuple[list[int], list[int]]:
     """What the monitor gets: those to watch, and the others."""
     outputs = streams.outputs if child.master_fd is None else (child.master_fd,)
     watched = [child.pidfd, connection.fileno(), listener.fileno(), *outputs, *passed.client]
-    return watched, [directory, *streams.stdin, *passed.held]
+    watched += kills[:1]
+    return watched, [directory, *streams.stdin, *kills[1:], *passed.held]
+
+
+def _follow_kills(request: StartRequest | ExecRequest, plan: Plan, host: Host) -> list[int]:
+    """What tells of kills for lack of memory in a group that systemd removes at its end."""
+    if not isinstance(request, StartRequest) or not request.systemd_cgroup:
+        return []
+    return follow_kills(host.cgroups.open(plan.cgroup))
 
 
 def _listen(directory: int) -> socket.socket:
@@ -293,6 +305,7 @@ def _keep(
     streams: Streams,
     passed: Passed,
     kill: tuple[str, ...],
+    kills: list[int],
 ) -> Keep:
     container = isinstance(request, StartRequest)
     return Keep(
@@ -309,6 +322,7 @@ def _keep(
         poststop=plan.hooks.poststop if container else (),
         state=plan.state,
         kill=kill,
+        follow_kills=bool(kills),
     )
 
 

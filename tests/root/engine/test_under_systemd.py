@@ -140,8 +140,7 @@ def test_a_kill_for_memory_is_told_and_the_name_is_free_again(driven: TestEngine
         exited = api.wait(container, "next-exit")
         api.start(container)
         assert exited.result(patience(30)).exit_code == 137
-        # Of a scope nothing can be read any more: systemd has removed it (docs/decisions/0070).
-        assert api.get(container).state.oom_killed or driven.settings.systemd_cgroups
+        assert api.get(container).state.oom_killed
     api.remove(container)
     eventually(lambda: not directory(driven, container).exists())
 
