@@ -13,18 +13,16 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
-import msgspec
-
-from wherry.cgroup.api import Cgroup, Cgroups
+from wherry.cgroup.api import Cgroups
 from wherry.errors import Conflict, InvalidArgument, WherryError
 from wherry.model.runtime_spec import Hook
+from wherry.runtime.aftermath import end_processes, remove_group, run_poststop
 from wherry.runtime.api import ExitStatus, HeldPort
 from wherry.runtime.attach import Client
 from wherry.runtime.held import bound_to
 from wherry.runtime.hooks import run_hooks
+from wherry.runtime.loop import Loop
 from wherry.runtime.memory_kills import MemoryKills
 from wherry.runtime.messages import (
     Attach,
@@ -46,11 +44,12 @@ from wherry.runtime.messages import (
 )
 from wherry.runtime.ops.devices import set_size
 from wherry.runtime.output_log import OutputLog
-from wherry.runtime.state import write_exit
+from wherry.runtime.state import CRASH, write_atomically, write_exit
 from wherry.sys.faults import reach
 
 CHUNK = 32 * 1024
 STDIN_LIMIT = 64 * 1024
+DRAINED = 64  # chunks, more than a pipe holds
 DRAIN = 2.0
 """Seconds to wait for output after the end, while others still hold the pipes (as dockerd)."""
 
@@ -59,17 +58,17 @@ _QUIET = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _CREDENTIALS = struct.Struct("3i")
 
-T = TypeVar("T")
-Handler = Callable[[int], None]
-
 
 class Monitor:
-    """The loop of one monitor. ``fds`` are those that :class:`Keep` lists."""
+    """Looks after one process, in a loop that may be others' as well. ``fds`` are those that
+    :class:`Keep` lists; from now on they are the monitor's."""
 
-    def __init__(self, keep: Keep, fds: list[int], cgroups: Cgroups) -> None:
+    def __init__(self, keep: Keep, fds: list[int], cgroups: Cgroups, loop: Loop) -> None:
         self._keep = keep
         self._cgroups = cgroups
-        self._handlers: dict[int, Handler] = {}
+        self._loop = loop
+        self._watch = loop.watch
+        self._forget = loop.forget
         self._connections: dict[int, socket.socket] = {}
         self._clients: dict[int, Client] = {}
         self._typed = bytearray()  # for standard input
@@ -79,9 +78,9 @@ class Monitor:
         self._drain_until = 0.0
         self._oom_killed = False
         self._exited: Exited | None = None
-        self._epoll = select.epoll()
         self._take(fds)
         self._log = OutputLog(keep.log)
+        self._begin()
 
     def _take(self, fds: list[int]) -> None:
         """Take the descriptors in the order that :class:`Keep` describes."""
@@ -109,10 +108,7 @@ class Monitor:
         if client is not None:
             self._attach(socket.socket(fileno=client), *keep.attach_streams)
 
-    # --- the loop ---
-
-    def run(self) -> None:
-        """Serve until the process has ended and everything about it was delivered."""
+    def _begin(self) -> None:
         self._watch(self._pidfd, select.EPOLLIN, self._on_exit)
         self._watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
         for fd in self._outputs:
@@ -122,28 +118,46 @@ class Monitor:
             os.set_blocking(self._stdin, False)
         if self._kills.watched is not None:
             self._watch(self._kills.watched, select.EPOLLIN, self._kills.look)
-        while self._exited is None or self._undelivered():
-            for fd, _ in self._epoll.poll(self._patience()):
-                handler = self._handlers.get(fd)
-                if handler is not None:
-                    handler(fd)
-            self._check_time()
-        self._log.end_shipper()
 
-    def _patience(self) -> float:
+    # --- the loop ---
+
+    def run(self) -> None:
+        """Serve until the process has ended and everything about it was delivered."""
+        while not self.settled():
+            self._loop.turn(self.patience())
+
+    def patience(self) -> float:
         """Seconds until something has to be done even if nothing happens; -1: never."""
         if self._code is not None and self._exited is None:
             return max(0.0, self._drain_until - time.monotonic())
         return 5.0 if any(client.full for client in self._clients.values()) else -1
 
-    def _check_time(self) -> None:
+    def settled(self) -> bool:
+        """Do what time asks for, between two turns of the loop; whether all is done."""
         for client in list(self._clients.values()):
             if client.stalled():
                 self._drop(client)
-        if self._code is None or self._exited is not None:
-            return
-        if not self._outputs or time.monotonic() >= self._drain_until:
+        drained = not self._outputs or time.monotonic() >= self._drain_until
+        if self._code is not None and self._exited is None and drained:
             self._finish(self._code)
+        if self._exited is None or self._undelivered():
+            return False
+        self._log.end_shipper()
+        return True
+
+    def leave_trace(self, text: str) -> None:
+        """Write down what the process died of that this monitor is in."""
+        write_atomically(self._state_dir, CRASH, text.encode())
+
+    def close(self) -> None:
+        """Let go of all descriptors, in a process that goes on."""
+        for sock in (self._listener, *self._connections.values()):
+            self._forget(sock.fileno())
+            sock.close()
+        stdin = () if self._stdin is None else (self._stdin,)
+        for fd in {self._pidfd, self._state_dir, *self._outputs, *stdin}:
+            self._forget(fd)
+            os.close(fd)
 
     def _undelivered(self) -> bool:
         """Whether a client still has output to take; the others are let go."""
@@ -151,17 +165,6 @@ class Monitor:
             if not client.pending:
                 self._drop(client)
         return bool(self._clients)
-
-    def _watch(self, fd: int, events: int, handler: Handler) -> None:
-        if fd in self._handlers:
-            self._epoll.modify(fd, events)
-        else:
-            self._epoll.register(fd, events)
-        self._handlers[fd] = handler
-
-    def _forget(self, fd: int) -> None:
-        if self._handlers.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
 
     # --- output ---
 
@@ -192,7 +195,7 @@ class Monitor:
         if fd == self._master and self._code is None:
             # Nobody has the terminal open now; somebody may open it again. Until then it is hung
             # up for epoll(7), which is of interest only when it changes.
-            if self._handlers.get(fd) != self._drain:
+            if self._loop.handler(fd) != self._drain:
                 self._watch(fd, select.EPOLLIN | select.EPOLLET, self._drain)
             return
         self._forget(fd)
@@ -332,7 +335,7 @@ class Monitor:
     def _on_terminal(self, fd: int) -> None:
         """A terminal's master is output and input at once."""
         self._on_output(fd)
-        if self._typed and fd in self._handlers:
+        if self._typed and self._loop.handler(fd):
             self._on_stdin(fd)
 
     def _close_stdin(self) -> None:
@@ -432,7 +435,7 @@ class Monitor:
     # --- the end ---
 
     def _on_exit(self, fd: int) -> None:
-        result = os.waitid(os.P_PIDFD, fd, os.WEXITED)
+        result = os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOHANG)
         if result is None:
             return
         reach("monitor.ended")
@@ -440,15 +443,17 @@ class Monitor:
         by_signal = result.si_code != os.CLD_EXITED
         self._code = result.si_status + (128 if by_signal else 0)
         self._drain_until = time.monotonic() + DRAIN
-        killed = bool(self._keep.cgroup and self._with_cgroup(self._end_processes))
+        killed = end_processes(self._keep, self._cgroups)
         self._kills.look()
         self._oom_killed = killed or self._kills.seen
         for output in list(self._outputs):
             self._drain(output)
 
     def _drain(self, fd: int) -> None:
-        """Read on until the end, or as long as others hold the pipe open."""
-        while fd in self._outputs:
+        """Read what there is, but not for ever: others may print faster than this reads."""
+        for _ in range(DRAINED):
+            if fd not in self._outputs:
+                break
             try:
                 data = os.read(fd, CHUNK)
             except BlockingIOError:
@@ -467,12 +472,10 @@ class Monitor:
         self._attend_shipper()
         now = time.time_ns()
         oom_killed = self._oom_killed
-        if self._keep.cgroup:
-            self._with_cgroup(lambda group: group.remove())
+        remove_group(self._keep, self._cgroups)
         reach("monitor.ungrouped")
         close_all(self._held)  # whoever hears of the end may want the ports again
-        if self._keep.poststop:
-            self._run_poststop()
+        run_poststop(self._keep)
         self._exited = Exited(code, oom_killed, now)
         try:
             status = ExitStatus(code=code, oom_killed=oom_killed, finished_ns=now)
@@ -485,25 +488,3 @@ class Monitor:
         reach("monitor.told")
         for fd in list(self._outputs):
             self._forget(fd)
-
-    def _with_cgroup(self, action: Callable[[Cgroup], T]) -> T | None:
-        """Do something with the container's group, if it is still there."""
-        try:
-            return action(self._cgroups.open(self._keep.cgroup))
-        except (OSError, WherryError):
-            return None
-
-    def _end_processes(self, group: Cgroup) -> bool:
-        """End what is left in a group; returns whether the kernel killed one of it for memory, as
-        long as the group is there: systemd removes a scope that is empty."""
-        oom_killed = group.oom_kills() > 0
-        if not self._keep.alone:
-            group.kill()
-        return oom_killed
-
-    def _run_poststop(self) -> None:
-        stopped = msgspec.structs.replace(self._keep.state, status="stopped")
-        try:
-            run_hooks(self._keep.poststop, stopped)
-        except WherryError:
-            pass  # runtime.md, "Lifecycle" 13: a failing poststop hook changes nothing
