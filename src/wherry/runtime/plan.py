@@ -23,7 +23,7 @@ from wherry.model.runtime_spec import (
     Spec,
     State,
 )
-from wherry.runtime.ops.base import Op
+from wherry.runtime.ops.base import DetachedOp, Op
 from wherry.runtime.ops.kernel import (
     BecomeRoot,
     JoinCgroup,
@@ -72,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ``listener``. ``moved`` tells that the parent has to move it to its ``cgroup``, which systemd
     makes if it is a ``scope``; ``own_pids`` that no process of the container can outlive its first;
     ``enterable`` that a thread can do all of the operations (see entering.py).
+    ``streams_owner`` is the host's id of the process's user, if it has another in the container.
     """
 
     id: str
@@ -80,8 +81,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     terminal: bool
     clone_flags: int = 0
     passage: Passage = Passage()
-    prepared_mounts: tuple[BindMount, ...] = ()
+    prepared_mounts: tuple[DetachedOp, ...] = ()
     listener: str = ""
+    streams_owner: int = -1
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
     cgroup: str
@@ -198,6 +200,7 @@ def plan_container(
         passage=passage,
         prepared_mounts=_prepared_mounts(ops, os.path.join(bundle, spec.root.path), names.users),
         listener=_listener(linux),
+        streams_owner=_streams_owner(linux, spec.process),
         uid_mappings=linux.uid_mappings,
         gid_mappings=linux.gid_mappings,
         cgroup=cgroup,
@@ -280,6 +283,7 @@ def plan_exec(
         ops=ops,
         terminal=process.terminal,
         listener=_listener(linux),
+        streams_owner=_streams_owner(linux, process),
         cgroup=cgroup,
         state=state,
         enterable=is_enterable(ops, flags, linux.seccomp) and not preserve_fds,
@@ -306,14 +310,26 @@ def _seccomp(linux: Linux, filters: Filters, state: State) -> LoadSeccomp | None
     return LoadNotifyingSeccomp(program, flags, profile.listener_metadata, state)
 
 
-def _prepared_mounts(ops: Sequence[Op], root: str, users: bool) -> tuple[BindMount, ...]:
+def _prepared_mounts(ops: Sequence[Op], root: str, users: bool) -> tuple[DetachedOp, ...]:
     """Those that need the host's privileges: id-mapped ones, and for a user namespace all whose
     source is not in what the mounts before them make."""
-    binds = (op for op in ops if isinstance(op, BindMount))
     inside = root.rstrip("/") + "/"
-    return tuple(
-        op for op in binds if op.uid_mappings or (users and not op.source.startswith(inside))
-    )
+
+    def needs_power(op: DetachedOp) -> bool:
+        if not isinstance(op, BindMount):
+            return True
+        return bool(op.uid_mappings) or (users and not op.source.startswith(inside))
+
+    return tuple(op for op in ops if isinstance(op, DetachedOp) and needs_power(op))
+
+
+def _streams_owner(linux: Linux, process: Process) -> int:
+    """Whose a process's streams are to be, so that it can open them again by name."""
+    uid = process.user.uid
+    for one in linux.uid_mappings:
+        if one.container_id <= uid < one.container_id + one.size:
+            return one.host_id + uid - one.container_id
+    return -1
 
 
 def _listener(linux: Linux) -> str:

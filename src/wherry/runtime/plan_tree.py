@@ -101,7 +101,7 @@ def tree_ops(spec: Spec, linux: Linux, tree: Tree) -> Iterator[Op]:
             raise InvalidArgument("a host name needs a UTS namespace of the container's own")
         yield SetNames(spec.hostname, spec.domainname)
     propagation = _root_propagation(linux.rootfs_propagation)
-    yield from _root_ops(os.path.join(tree.bundle, spec.root.path), propagation, tree)
+    yield from _root_ops(os.path.join(tree.bundle, spec.root.path), propagation, linux, tree)
     apart = tree.names.made_or_joined("cgroup")
     mounts = labelled(mapped(spec.mounts, linux), linux.mount_label)
     plain, cgroups = mount_ops(mounts, tree.bundle, apart, tree.unified)
@@ -123,7 +123,7 @@ def tree_ops(spec: Spec, linux: Linux, tree: Tree) -> Iterator[Op]:
         yield FinishRoot(spec.root.readonly, propagation)
 
 
-def _root_ops(root: str, propagation: int, tree: Tree) -> Iterator[Op]:
+def _root_ops(root: str, propagation: int, linux: Linux, tree: Tree) -> Iterator[Op]:
     """Mount the root, out of the host's sight unless the mount namespace is shared with others."""
     if not tree.names.own_mounts:
         from wherry.runtime.ops.shared_root import MountSharedRoot  # few share it
@@ -131,9 +131,15 @@ def _root_ops(root: str, propagation: int, tree: Tree) -> Iterator[Op]:
         yield MountSharedRoot(root, tree.rootfs)
         return
     yield MakeMountsSlave(propagation if propagation & _SHARING else _SLAVE)
+    mapped_root = tree.names.users and tree.rootfs is not None
     if propagation & _SHARING:
-        yield MakePlacePrivate(root)
-    yield MountRoot(root, tree.rootfs)
+        yield MakePlacePrivate("/" if mapped_root else root)
+    if mapped_root and tree.rootfs is not None:
+        from wherry.runtime.ops.mapped_root import MountMappedRoot  # few engines map users
+
+        yield MountMappedRoot(tree.rootfs, linux.uid_mappings, linux.gid_mappings)
+    else:
+        yield MountRoot(root, tree.rootfs)
 
 
 def _entering_op(tree: Tree) -> Op:

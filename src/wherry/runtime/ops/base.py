@@ -119,6 +119,14 @@ class Op(msgspec.Struct, frozen=True):
         raise NotImplementedError
 
 
+class DetachedOp(Op, frozen=True):
+    """One that mounts what its parent, with more power, can have made for it."""
+
+    def detached(self) -> int:
+        """A descriptor of the mount, which nobody sees yet. OSError."""
+        raise NotImplementedError
+
+
 def reason(error: OSError) -> str:
     """What an OSError says, without its number."""
     text = error.strerror or str(error)

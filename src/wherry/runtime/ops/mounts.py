@@ -8,7 +8,7 @@ import stat
 
 from wherry.errors import InvalidArgument, NotFound, NotSupported
 from wherry.model.runtime_spec import IdMapping
-from wherry.runtime.ops.base import Op, Setup
+from wherry.runtime.ops.base import DetachedOp, Op, Setup
 from wherry.runtime.ops.foreign import clone_tree
 from wherry.runtime.ops.idmap import user_namespace
 from wherry.runtime.ops.rooted import make_in, open_in
@@ -149,7 +149,7 @@ class MountFilesystem(Op, frozen=True):
         return f"{data},{mode}" if data else mode
 
 
-class BindMount(Op, frozen=True):
+class BindMount(DetachedOp, frozen=True):
     """Make a file or directory of the host visible in the container."""
 
     source: str

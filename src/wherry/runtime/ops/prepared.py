@@ -6,15 +6,16 @@ namespace lacks; and the socket of a seccomp agent lies outside of the container
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 from collections.abc import Sequence
 
 from wherry.errors import InvalidArgument
-from wherry.runtime.ops.base import Prepared, SetupFailed, reason
-from wherry.runtime.ops.mounts import BindMount
+from wherry.runtime.ops.base import DetachedOp, Prepared, SetupFailed, reason
 
 
-def prepare(mounts: Sequence[BindMount], listener: str) -> Prepared:
+def prepare(mounts: Sequence[DetachedOp], listener: str) -> Prepared:
     """Make the detached mounts and connect to the agent's socket, if there is one; the caller
     closes them."""
     prepared = Prepared()
@@ -29,7 +30,14 @@ def prepare(mounts: Sequence[BindMount], listener: str) -> Prepared:
     return prepared
 
 
-def _detached(mount: BindMount) -> int:
+def give(streams: Sequence[int], uid: int) -> None:
+    """Change the owner of pipes to a user of the container's, which its root cannot."""
+    for fd in streams:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.fchown(fd, uid, -1)
+
+
+def _detached(mount: DetachedOp) -> int:
     try:
         return mount.detached()
     except OSError as error:
