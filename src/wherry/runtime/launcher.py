@@ -20,7 +20,8 @@ from wherry.errors import InternalError, InvalidArgument
 from wherry.runtime import keeper, starter
 from wherry.runtime.host import find_host
 from wherry.runtime.messages import Taken, ToLauncher, from_starter, receive, send, to_launcher
-from wherry.runtime.rehearsal import rehearse
+from wherry.runtime.ready import ReadyInit, hold_ready
+from wherry.runtime.rehearsal import rehearse, rehearse_start
 from wherry.runtime.title import Title, set_own_name
 from wherry.sys.faults import listen_to
 from wherry.sys.files import close_range
@@ -129,19 +130,28 @@ class Launcher:
                 os.close(fd)
             monitor = os.getpid()
             prctl(PR_SET_CHILD_SUBREAPER, 1)
+            init = hold_ready(self._host, self._prepare_init)
             pid = os.fork()
             if pid == 0:
                 ours.close()
-                self._be_starter(theirs, monitor)
+                self._be_starter(theirs, monitor, init)
             for fd in (self._engine.fileno(), self._starters_end.fileno(), theirs.fileno()):
                 os.close(fd)
-            keeper.wait(ours, pid, self._host)
+            if init is not None:
+                init.close()
+            keeper.wait(ours, pid, 0 if init is None else init.pid, self._host)
         except BaseException:  # noqa: BLE001 - a defect of ours
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(0)
 
-    def _be_starter(self, monitor: socket.socket, monitor_pid: int) -> None:
+    def _prepare_init(self) -> None:
+        self._title.set("wherry-init (waiting)")
+        rehearse_start(self._host)
+
+    def _be_starter(
+        self, monitor: socket.socket, monitor_pid: int, init: ReadyInit | None
+    ) -> None:
         """Never returns."""
         tell = self._announcement(monitor_pid)
         try:
@@ -151,7 +161,7 @@ class Launcher:
             packet = self._next_request()
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
-                starter.serve(*packet, monitor, self._host, tell)
+                starter.serve(*packet, monitor, self._host, tell, init)
                 tell()
         except BaseException:  # noqa: BLE001 - a defect of ours
             sys.excepthook(*sys.exc_info())

@@ -132,8 +132,9 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
     the attached client if ``attach``, with ``follow_kills`` the first of what
     :func:`memory_kills.follow_kills` gives (up to here they are watched), the state directory, the
     writing end of standard input if ``stdin``, with ``follow_kills`` the second, and such as are
-    only held. The packet begins with one byte, the number of those to watch, so that a monitor
-    need not even decode it before something happens.
+    only held. The packet begins with two bytes, the number of those to watch and whether the
+    process is the one that was held ready, so that a monitor need not even decode it before
+    something happens.
     """
 
     pid: int
@@ -161,6 +162,19 @@ class Taken(msgspec.Struct, frozen=True, tag="taken"):
     program: bytes = b""
 
 
+class Planned(msgspec.Struct, frozen=True, tag="planned"):
+    """Init held ready to starter: it begins. The plan without its operations, and a system call
+    filter that had to be compiled."""
+
+    plan: msgspec.Raw
+    profile: LinuxSeccomp | None = None
+    program: bytes = b""
+
+
+class Declined(msgspec.Struct, frozen=True, tag="declined"):
+    """Init held ready to starter: this container needs a process that is cloned for it."""
+
+
 class Console(msgspec.Struct, frozen=True, tag="console"):
     """Init to monitor, with one descriptor: the terminal's master side."""
 
@@ -176,7 +190,8 @@ class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
 
 
 class Go(msgspec.Struct, frozen=True, tag="go"):
-    """Monitor to init: ``step`` is done."""
+    """Monitor to init: ``step`` is done. To one that was held ready the standard streams come with
+    it, unless it opens a terminal."""
 
     step: str
 
@@ -184,14 +199,16 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
 ToLauncher = Start | Exec
 ToMonitor = Signal | Resize | Attach | CloseStdin | Hold | Release
 ToEngine = Started | Failed | Exited | Done
+FromReady = Planned | Declined | Failed
 FromInit = Console | Ready | Failed | Waiting
-Message = ToLauncher | ToMonitor | ToEngine | Keep | Taken | Console | Ready | Waiting | Go
+Message = ToLauncher | ToMonitor | ToEngine | Keep | Taken | FromReady | FromInit | Go
 
 to_launcher = msgspec.json.Decoder(ToLauncher)
 to_monitor = msgspec.json.Decoder(ToMonitor)
 to_engine = msgspec.json.Decoder(ToEngine)
 to_keeper = msgspec.json.Decoder(Keep)
 from_starter = msgspec.json.Decoder(Taken)
+from_ready = msgspec.json.Decoder(FromReady)
 from_init = msgspec.json.Decoder(FromInit)
 to_init = msgspec.json.Decoder(Go)
 _encoder = msgspec.json.Encoder()

@@ -10,6 +10,7 @@ import os
 
 import msgspec
 
+from wherry.model.runtime_spec import Spec
 from wherry.runtime import state
 from wherry.runtime.api import LogSettings
 from wherry.runtime.host import Host
@@ -20,8 +21,7 @@ from wherry.runtime.starter import open_streams, process_decoder, spec_decoder
 
 def rehearse(host: Host) -> None:
     """Read, plan and write down a container and an exec that are never started."""
-    spec = spec_decoder.decode(_SPEC)
-    plan_container(spec, "sample", "/", rootfs=None, layout=host.layout, filters=host.filters)
+    spec = rehearse_start(host)
     message = to_launcher.decode(_EXEC)
     if not isinstance(message, Exec):
         raise TypeError("the sample is no exec")
@@ -35,6 +35,13 @@ def rehearse(host: Host) -> None:
         filters=host.filters,
     )
     _write_down(plan, host)
+
+
+def rehearse_start(host: Host) -> Spec:
+    """Read and plan a container."""
+    spec = spec_decoder.decode(_SPEC)
+    plan_container(spec, "sample", "/", rootfs=None, layout=host.layout, filters=host.filters)
+    return spec
 
 
 def _write_down(plan: Plan, host: Host) -> None:

@@ -26,7 +26,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -150,7 +150,7 @@ def spawn(
         pid, pidfd = clone3(flags, directory)
         if pid == 0:
             ours.close()
-            _become(plan, Setup(theirs, stdio, netns_fd, container_pidfd, start_fd, prepared))
+            become(plan, Setup(theirs, stdio, netns_fd, container_pidfd, start_fd, prepared))
         return pid, pidfd
 
     try:
@@ -167,7 +167,7 @@ def spawn(
     return Child(pid, pidfd, ours)
 
 
-def _become(plan: Plan, setup: Setup) -> None:
+def become(plan: Plan, setup: Setup) -> None:
     """The child's side; never returns."""
     try:
         # Soon the files of this process are the container's: nothing may be imported from there.
@@ -192,11 +192,13 @@ def handshake(
     *,
     unified: bool,
     meanwhile: Callable[[], T],
+    stdio: Sequence[int] = (),
 ) -> T:
     """Do the parent's part until the program is executed.
 
-    ``meanwhile`` is called while the child works, and its result returned. Raises what went wrong,
-    after the child was killed and its group removed.
+    ``meanwhile`` is called while the child works, and its result returned. The child gets ``stdio``
+    if it has no streams yet. Raises what went wrong, after the child was killed and its group
+    removed.
     """
     try:
         if plan.clone_flags & CLONE_NEWUSER:
@@ -204,7 +206,7 @@ def handshake(
             send(child.channel, Go("mappings"))
         if plan.scope or not unified:
             group.open(child.pid if plan.moved else 0)
-            send(child.channel, Go("cgroup"))
+            send(child.channel, Go("cgroup"), stdio)
         made = meanwhile()
         _listen(plan, child)
         return made

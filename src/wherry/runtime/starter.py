@@ -33,9 +33,10 @@ from wherry.runtime.messages import (
     send,
     send_packet,
 )
-from wherry.runtime.plan import Plan, cgroup_path, plan_container, plan_exec
+from wherry.runtime.plan import Plan, cgroup_path, plan_exec
+from wherry.runtime.ready import ReadyInit, plan_start
 from wherry.runtime.spawn import Child
-from wherry.runtime.ways import Begun, C, OwnWay, Passed, Way
+from wherry.runtime.ways import Begun, C, OwnWay, Passed, ReadyWay, Way
 from wherry.sys.faults import reach
 
 spec_decoder = msgspec.json.Decoder(Spec)
@@ -56,11 +57,12 @@ def serve(
     monitor: socket.socket,
     host: Host,
     taken: Callable[[], None],
+    init: ReadyInit | None,
 ) -> None:
     """Do what a request asks and tell the monitor; the engine hears of a failure from here.
 
     ``taken`` is called when there is time to tell the launcher: to fork the next pair takes as
-    much of a processor as the start itself.
+    much of a processor as the start itself. ``init`` is one that a container can be started with.
     """
     if not fds:
         return
@@ -68,8 +70,9 @@ def serve(
     connection = socket.socket(fileno=fds[0])
     try:
         if isinstance(message, Start):
-            _start(message.request, fds[1:], connection, monitor, host, taken)
+            _start(message.request, fds[1:], connection, monitor, host, taken, init)
         else:
+            _let_go(init)
             _exec(message.request, fds[1:], connection, monitor, host, taken)
     except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
         send(connection, failure(error))
@@ -82,6 +85,7 @@ def _start(
     monitor: socket.socket,
     host: Host,
     taken: Callable[[], None],
+    init: ReadyInit | None,
 ) -> None:
     if len(fds) < request.attach + request.netns:
         raise InvalidArgument("a descriptor that the request names was not passed")
@@ -91,25 +95,26 @@ def _start(
     if request.log.remote is not None:
         taken()  # nobody is to wait for another's logging service
     check_log(request.log)
-    spec = read_spec(request.bundle)
-    if request.external is not None:
-        _start_elsewhere(
-            request, spec, Passed(client, netns, tuple(rest)), connection, monitor, host, taken
-        )
-        return
-    plan = plan_container(
-        spec,
-        request.id,
-        request.bundle,
-        rootfs=request.rootfs,
-        layout=msgspec.structs.replace(host.layout, systemd=request.systemd_cgroup),
-        filters=host.filters,
-        netns=request.netns,
-        console_size=request.console_size,
-    )
     passed = Passed(client, netns, tuple(rest))
-    way = OwnWay(plan, passed, host, existing=False)
+    if request.external is not None:
+        _let_go(init)
+        spec = read_spec(request.bundle)
+        _start_elsewhere(request, spec, passed, connection, monitor, host, taken)
+        return
+    plan = init.ask(request, netns, host) if init is not None else None
+    way: Way[Child]
+    if init is not None and plan is not None:
+        way = ReadyWay(plan, init.child(), host)
+    else:
+        _let_go(init)
+        plan = plan_start(request, host)
+        way = OwnWay(plan, passed, host, existing=False)
     _run(plan, request, passed, connection, monitor, host, taken, way)
+
+
+def _let_go(init: ReadyInit | None) -> None:
+    if init is not None:
+        init.close()
 
 
 def _exec(
@@ -248,7 +253,8 @@ def _run(
                 connection, child, listener, directory, streams, passed, kills
             )
             keep = encode(_keep(plan, request, child, streams, passed, way.kill, kills))
-            send_packet(monitor, bytes([len(watched)]) + keep, [*watched, *others])
+            head = bytes([len(watched), isinstance(way, ReadyWay)])
+            send_packet(monitor, head + keep, [*watched, *others])
             reach("starter.handed")
         except BaseException:
             way.abandon(child)

@@ -62,6 +62,34 @@ class Way(Protocol[C]):
         ...
 
 
+class ReadyWay:
+    """One that was held ready sets itself up, see :mod:`wherry.runtime.ready`."""
+
+    kill = ()
+
+    def __init__(self, plan: Plan, init: Child, host: Host) -> None:
+        self._plan = plan
+        self._init = init
+        self._group = Group(host.cgroups, plan, existing=False)
+        self._stdio: tuple[int, ...] = ()
+
+    def begin(self, stdio: tuple[int, int, int] | None, directory: int) -> Child:
+        """See :class:`Way`."""
+        self._stdio = stdio or ()
+        return self._init
+
+    def complete(self, child: Child, meanwhile: Callable[[], T]) -> T:
+        """See :class:`Way`."""
+        return handshake(
+            self._plan, child, self._group, unified=False, meanwhile=meanwhile, stdio=self._stdio
+        )
+
+    def abandon(self, child: Child) -> None:
+        """See :class:`Way`."""
+        child.kill()
+        self._group.abandon()
+
+
 class OwnWay:
     """Our own set-up, see :mod:`wherry.runtime.spawn`."""
 

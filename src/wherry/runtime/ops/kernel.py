@@ -21,11 +21,12 @@ from wherry.sys.namespaces import (
 from wherry.sys.process import ioprio_set, join_session_keyring, personality, sched_setattr
 
 
-def wait_for(setup: Setup, step: str) -> None:
-    """Wait until the monitor has done its part."""
+def wait_for(setup: Setup, step: str) -> list[int]:
+    """Wait until the monitor has done its part; the descriptors that it has sent."""
     packet = receive(setup.channel, to_init)
     if packet is None or packet[0].step != step:
         os._exit(1)  # the monitor has gone or given up: nobody is left to tell
+    return packet[1]
 
 
 class AwaitMappings(Op, frozen=True):
@@ -70,7 +71,9 @@ class JoinCgroup(Op, frozen=True):
         return "enter the control group"
 
     def execute(self, setup: Setup) -> None:
-        wait_for(setup, "cgroup")
+        stdio = wait_for(setup, "cgroup")
+        if stdio:
+            setup.stdio = (stdio[0], stdio[1], stdio[2])
         self.enter()
         if self.unshare:
             unshare(CLONE_NEWCGROUP)
