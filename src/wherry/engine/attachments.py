@@ -81,7 +81,7 @@ class Attachments:
         """Remove it, unless somebody begins to use it, or removes it, at this moment."""
         try:
             self.remove(network.id)
-        except (Conflict, NotFound):
+        except (PermissionDenied, NotFound):
             return False
         return True
 
@@ -262,7 +262,7 @@ def _check_connectable(record: Container, network: Network) -> None:
         )
     if record.state.status == "removing":
         raise Conflict(f"container {record.id} is marked for removal and cannot be connected")
-    if network.name in record.networking:
+    if network.name in record.networking and record.state.pid:  # else it is asked for anew
         raise PermissionDenied(
             f"endpoint with name {record.name} already exists in network {network.name}"
         )

@@ -200,7 +200,7 @@ class Containers:
         if entry.record.state.running:
             if not force:
                 raise Conflict(
-                    f'cannot remove container "{entry.record.name}": container is '
+                    f'cannot remove container "/{entry.record.name}": container is '
                     f"{entry.record.state.status}: stop the container before removing or force "
                     "remove"
                 )

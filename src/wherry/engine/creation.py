@@ -13,6 +13,7 @@ import msgspec
 from wherry.engine.api import Created
 from wherry.engine.events import Events
 from wherry.engine.groups import check_parent
+from wherry.engine.health import check_healthcheck
 from wherry.engine.ids import new_id
 from wherry.engine.log_options import check_log_config, with_defaults
 from wherry.engine.mount_making import MountMaker
@@ -36,6 +37,7 @@ from wherry.sys.faults import reach
 from wherry.volume.api import Volumes
 
 _MARK = "/.dockerenv"
+_JOINED = "container:"
 
 
 class Creator:
@@ -71,6 +73,7 @@ class Creator:
     ) -> Created:
         image = self._image(config.image, platform)
         host = with_defaults(host, self._settings.log_driver, self._settings.log_options)
+        check_healthcheck(config.healthcheck)
         merged = merge_config(config, image.config.config)
         warnings = self._check(merged, host, networking)
         args = (*(merged.entrypoint or ()), *(merged.cmd or ()))
@@ -142,6 +145,7 @@ class Creator:
         check_runtime(self._settings, host.runtime or "")
         port_requests(config, host)
         self._check_links(host)
+        self._check_joined(host)
         parse_signal(config.stop_signal or "")
         check_parent(self._settings, host.cgroup_parent)
         if config.working_dir and not posixpath.isabs(config.working_dir):
@@ -160,8 +164,25 @@ class Creator:
             except NotFound as error:
                 raise InvalidArgument(f"could not get container for {name}: {error}") from None
 
+    def _check_joined(self, host: HostConfig) -> None:
+        """Docker looks for those whose namespaces are joined when a container is made, but for a
+        network's, which it looks for when the container starts."""
+        if host.network_mode == _JOINED:
+            raise InvalidArgument(
+                "invalid network mode: invalid container format container:<name|id>"
+            )
+        for mode in (host.ipc_mode, host.pid_mode):
+            if mode.startswith(_JOINED):
+                self._other(mode.removeprefix(_JOINED))
+
     def _mounts_of(self, ref: str) -> tuple[MountPoint, ...]:
-        return self._table.find(ref).record.mounts
+        return self._other(ref).mounts
+
+    def _other(self, ref: str) -> Container:
+        try:
+            return self._table.find(ref).record
+        except NotFound as error:  # Docker's status is that of a wrong request
+            raise InvalidArgument(str(error)) from None
 
     def _log_path(self, container_id: str, log: LogConfig) -> str:
         name = f"{container_id}-json.log" if log.type == "json-file" else "container.log"

@@ -21,10 +21,11 @@ from wherry.engine.records import Container, ExecOptions, Health, HealthResult
 from wherry.engine.restart import Timers
 from wherry.engine.table import ContainerTable, Entry
 from wherry.engine.workers import Workers
-from wherry.errors import WherryError
+from wherry.errors import InvalidArgument, WherryError
 from wherry.model.image import HealthConfig
 
 _SECOND = 10**9
+_SHORTEST = 10**6
 _DEFAULT_INTERVAL = _DEFAULT_TIMEOUT = 30 * _SECOND
 _DEFAULT_START_INTERVAL = 5 * _SECOND
 _DEFAULT_RETRIES = 3
@@ -44,6 +45,22 @@ def probe_command(record: Container) -> tuple[str, ...]:
     if test[0] == "CMD-SHELL":
         return (*(record.config.shell or _SHELL), *test[1:2])
     return tuple(test[1:]) if test[0] == "CMD" else tuple(test)
+
+
+def check_healthcheck(check: HealthConfig | None) -> None:
+    """InvalidArgument, in Docker's words, for what no check can be run by."""
+    if check is None:
+        return
+    for name, value in (
+        ("Interval", check.interval),
+        ("Timeout", check.timeout),
+        ("StartPeriod", check.start_period),
+        ("StartInterval", check.start_interval),
+    ):
+        if value and value < _SHORTEST:
+            raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
+    if check.retries < 0:
+        raise InvalidArgument("Retries in Healthcheck cannot be negative")
 
 
 def next_health(

@@ -13,7 +13,9 @@ from wherry.errors import InvalidArgument, NotFound
 from wherry.store.api import Images
 
 Test = Callable[[Container], bool]
+_LAST_PORT = 65535
 PRUNE_FILTERS = ("label", "label!", "until")
+_HEALTH = ("starting", "healthy", "unhealthy", "none")
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -107,6 +109,9 @@ def _by_age(table: ContainerTable, values: Sequence[str], *, before: bool) -> Te
 
 
 def _by_health(values: Sequence[str]) -> Test:
+    for value in values:
+        if value not in _HEALTH:
+            raise InvalidArgument(f"unrecognized filter value for health: {value}")
     return lambda record: (record.state.health.status if record.state.health else "none") in values
 
 
@@ -134,7 +139,7 @@ def _by_ports(values: Sequence[str], ports_of: Callable[[Container], Iterable[_R
 
 def _parse_range(text: str) -> _Range:
     match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", text)
-    if match is None:
+    if match is None or max(int(match[1]), int(match[2] or 0)) > _LAST_PORT:
         raise InvalidArgument(f"invalid port in a filter: {text!r} (want 80, 80/tcp or 80-90/tcp)")
     return int(match[1]), int(match[2] or match[1]), match[3] or ""
 

@@ -105,7 +105,14 @@ def parse_bind(text: str, volume_driver: str = "") -> PlannedMount:
         return PlannedMount(type="volume", destination=clean_destination(parts[0]))
     source, destination = parts[0], clean_destination(parts[1])
     options = _bind_options(text, parts[2] if len(parts) == 3 else "")
-    if source.startswith("/"):
+    is_bind = source.startswith("/")
+    if options.no_copy if is_bind else options.propagation:
+        wrong = "nocopy" if is_bind else options.propagation
+        raise InvalidArgument(
+            f"invalid volume specification: '{text}': {wrong} is not for a "
+            f"{'bind mount' if is_bind else 'volume'}"
+        )
+    if is_bind:
         return msgspec.structs.replace(
             options,
             type="bind",
@@ -126,7 +133,8 @@ def parse_bind(text: str, volume_driver: str = "") -> PlannedMount:
 
 def _bind_options(text: str, options: str) -> PlannedMount:
     read_only, no_copy, propagation = False, False, ""
-    for option in filter(None, options.split(",")):
+    given = [option for option in options.split(",") if option]
+    for option in given:
         if option in ("ro", "rw"):
             read_only = option == "ro"
         elif option == "nocopy":
@@ -138,6 +146,8 @@ def _bind_options(text: str, options: str) -> PlannedMount:
             continue
         else:
             raise InvalidArgument(f"invalid volume specification: '{text}': unknown mode {option}")
+    if {"ro", "rw"} <= set(given) or given.count("nocopy") > 1:
+        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {options}")
     return PlannedMount(
         type="volume",
         destination="",
@@ -150,15 +160,24 @@ def _bind_options(text: str, options: str) -> PlannedMount:
 
 def _from_request(request: MountRequest) -> PlannedMount:
     if not request.target:
-        raise InvalidArgument("invalid mount config: Target must not be empty")
+        raise InvalidArgument(
+            f'invalid mount config for type "{request.type}": field Target must not be empty'
+        )
     if request.type in _REFUSED:
         raise NotSupported(f'mounts of type "{request.type}" need {_REFUSED[request.type]}')
     build = {"bind": _bind, "volume": _volume, "tmpfs": _tmpfs, "image": _image}.get(request.type)
     if build is None:
-        raise InvalidArgument(f"mount type unknown: {request.type!r}")
+        raise InvalidArgument(f'invalid mount config for type "{request.type}": mount type unknown')
     _check_consistency(request)
     _check_options(request)
-    return build(request, clean_destination(request.target))
+    return build(request, _target(request))
+
+
+def _target(request: MountRequest) -> str:
+    try:
+        return clean_destination(request.target)
+    except InvalidArgument as error:
+        raise InvalidArgument(f'invalid mount config for type "{request.type}": {error}') from None
 
 
 _REFUSED = {"cluster": "a swarm, which this engine has not", "npipe": "Windows"}
@@ -188,6 +207,10 @@ def _check_options(request: MountRequest) -> None:
 
 def _bind(request: MountRequest, destination: str) -> PlannedMount:
     options = request.bind_options or BindOptions()
+    if not request.source:
+        raise InvalidArgument(
+            'invalid mount config for type "bind": field Source must not be empty'
+        )
     if not request.source.startswith("/"):
         raise InvalidArgument(
             f"invalid mount config for type \"bind\": invalid mount path: '{request.source}' "
@@ -243,6 +266,11 @@ def _volume(request: MountRequest, destination: str) -> PlannedMount:
         raise InvalidArgument(
             'invalid mount config for type "volume": Subpath needs the name of a volume'
         )
+    if request.read_only and not request.source:
+        raise InvalidArgument(
+            'invalid mount config for type "volume": must not set ReadOnly mode when using '
+            "anonymous volumes"
+        )
     return PlannedMount(
         type="volume",
         destination=destination,
@@ -286,7 +314,9 @@ def _image(request: MountRequest, destination: str) -> PlannedMount:
 
 def _tmpfs(request: MountRequest, destination: str) -> PlannedMount:
     if request.source:
-        raise InvalidArgument('invalid mount config for type "tmpfs": field Source must be empty')
+        raise InvalidArgument(
+            'invalid mount config for type "tmpfs": field Source must not be specified'
+        )
     _check_tmpfs(request.tmpfs_options or TmpfsOptions())
     return PlannedMount(
         type="tmpfs",
@@ -307,6 +337,8 @@ def _check_tmpfs(options: TmpfsOptions) -> None:
 def _from_container(
     text: str, mounts_of: Callable[[str], tuple[MountPoint, ...]]
 ) -> Iterable[PlannedMount]:
+    if not text:
+        raise InvalidArgument("volumes-from specification cannot be an empty string")
     ref, _, mode = text.partition(":")
     if mode not in ("", "ro", "rw", "z", "Z"):
         raise InvalidArgument(f"invalid volumes-from specification: '{text}'")

@@ -3,13 +3,14 @@ there are."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from wherry.engine.records import Container
 from wherry.errors import InvalidArgument, NotSupported
-from wherry.model.container import EndpointSettings, HostConfig, NetworkingConfig
+from wherry.model.container import EndpointIpam, EndpointSettings, HostConfig, NetworkingConfig
 from wherry.network.api import Endpoint, EndpointRequest, Network, Networks
 from wherry.network.names import check_extra_hosts
 
@@ -90,6 +91,24 @@ def check_settings(network: Network, settings: EndpointSettings) -> None:
         raise InvalidArgument(f"invalid interface name: {interface!r}")
     for link in settings.links or ():
         parse_link(link)
+    _check_addresses(settings.ipam_config or EndpointIpam())
+
+
+def _check_addresses(asked: EndpointIpam) -> None:
+    """Whether they are addresses at all; whether they fit is seen when they are taken."""
+    for family, text in ((4, asked.ipv4_address), (6, asked.ipv6_address)):
+        if text and not _is_address(text, family):
+            raise InvalidArgument(f"invalid IPv{family} address: {text}")
+    for text in asked.link_local_ips or ():
+        if not (_is_address(text, 4) or _is_address(text, 6)):
+            raise InvalidArgument(f"invalid link-local IP address: {text}")
+
+
+def _is_address(text: str, family: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == family
+    except ValueError:
+        return False
 
 
 def parse_link(text: str) -> tuple[str, str]:
@@ -97,6 +116,8 @@ def parse_link(text: str) -> tuple[str, str]:
     an inspection shows them, are fine."""
     container, colon, alias = text.partition(":")
     container = container.removeprefix("/")
+    if ":" in alias:
+        raise InvalidArgument(f"bad format for links: {text}")
     alias = alias.rpartition("/")[2]
     if not container or (colon and not alias):
         raise InvalidArgument(f"invalid format to parse container links: {text}")

@@ -25,9 +25,10 @@ def check_policy(policy: RestartPolicy, auto_remove: bool) -> None:
     """InvalidArgument, in Docker's words, for a policy that makes no sense."""
     if policy.name not in ("", "no", "always", "unless-stopped", "on-failure"):
         raise InvalidArgument(f"invalid restart policy: unknown policy '{policy.name}'")
-    if policy.maximum_retry_count < 0:
+    if policy.name == "on-failure" and policy.maximum_retry_count < 0:
         raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
-    if policy.maximum_retry_count and policy.name != "on-failure":
+    # Docker before 25 kept a count without a policy, so that containers and clients have it.
+    if policy.maximum_retry_count and policy.name not in ("", "on-failure"):
         raise InvalidArgument(
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"
         )

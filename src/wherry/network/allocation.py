@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.errors import Conflict, InvalidArgument, ResourceExhausted
+from wherry.errors import InvalidArgument, PermissionDenied, ResourceExhausted
 from wherry.network.api import Endpoint, EndpointRequest, Network, Subnet
 from wherry.network.definition import BRIDGE, slice_options
 from wherry.network.ipam import AddressRange
@@ -13,7 +13,7 @@ from wherry.network.subnets import of_version, parse_address, parse_prefix
 PORTS_OF_A_BRIDGE = 1023  # linux/net/bridge/br_private.h, BR_MAX_PORTS
 
 
-class AddressTaken(Conflict):
+class AddressTaken(PermissionDenied):
     """An address that was asked for belongs to another endpoint."""
 
     def __init__(self, address: str, network: str, *, leaving: bool) -> None:

@@ -33,6 +33,7 @@ class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: bool = False
     attachable: bool = False
     options: dict[str, str] = {}
+    ipam_options: dict[str, str] = {}
     labels: dict[str, str] = {}
 
 
@@ -49,6 +50,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     interface: str = ""  # on the host: the bridge, or the parent of macvlan and ipvlan
     ipv4: bool = True
+    ipam_options: dict[str, str] = {}  # kept and shown, as Docker's driver for addresses does
     made_interface: bool = False
     """Whether the parent is ours, to be removed with the network."""
 
@@ -146,7 +148,8 @@ class Networks(Protocol):
     """All networks of one engine. Safe to call from several threads."""
 
     def create(self, request: NetworkRequest) -> Network:
-        """Conflict if the name exists or the subnet overlaps; InvalidArgument."""
+        """Conflict if the name exists, PermissionDenied if the subnet overlaps, NotFound for a
+        driver; InvalidArgument."""
         ...
 
     def get(self, name_or_id: str) -> Network:
@@ -156,7 +159,7 @@ class Networks(Protocol):
     def list(self) -> tuple[Network, ...]: ...
 
     def remove(self, name_or_id: str) -> None:
-        """PermissionDenied for predefined ones, Conflict while it has endpoints."""
+        """PermissionDenied for predefined ones, and for one that has endpoints."""
         ...
 
     def new_sandbox(self) -> Sandbox:

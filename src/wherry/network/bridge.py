@@ -187,7 +187,7 @@ class BridgeNetworks:
                 )
             self._endpoints.drain()
             if self._records.endpoints(network.id):
-                raise Conflict(
+                raise PermissionDenied(
                     f"error while removing network: network {network.name} id {network.id} has "
                     "active endpoints"
                 )

@@ -84,8 +84,8 @@ class Catalog:
         return found[0]
 
     def define(self, request: NetworkRequest) -> Network:
-        """Record a network that was asked for. Conflict, InvalidArgument, ResourceExhausted,
-        NotSupported, PermissionDenied."""
+        """Record a network that was asked for. Conflict, InvalidArgument, NotFound,
+        ResourceExhausted, NotSupported, PermissionDenied."""
         check_request(request)
         with self._lock:
             network = _network(request, self._subnets(request))
@@ -121,7 +121,7 @@ class Catalog:
             return changed
 
     def forget(self, network: Network) -> None:
-        """Conflict while it has endpoints."""
+        """PermissionDenied while it has endpoints."""
         with self._lock:
             self._records.remove_network(network.id)
             others = (one for one in self._networks.values() if one.id != network.id)
@@ -203,6 +203,7 @@ def _network(request: NetworkRequest, subnets: tuple[Subnet, ...]) -> Network:
         ipv6=of_version(subnets, 6) is not None,
         attachable=request.attachable,
         options=request.options,
+        ipam_options=request.ipam_options,
         labels=request.labels,
         created_ns=time.time_ns(),
     )

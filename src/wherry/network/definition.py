@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from typing import NoReturn
 
 import msgspec
 
-from wherry.errors import InvalidArgument, NotSupported, PermissionDenied
+from wherry.errors import InvalidArgument, NotFound, NotSupported, PermissionDenied
 from wherry.network.api import Network, NetworkRequest
 from wherry.network.firewall import BridgePolicy
 from wherry.network.slicing import Kind, SliceOptions, parse_slice_options
@@ -124,10 +125,18 @@ def check_request(request: NetworkRequest) -> None:
     elif request.driver in ("", BRIDGE):
         parse_options(request.options)
     else:
-        raise NotSupported(
-            f"network driver {request.driver!r} is not supported: this engine offers bridge, "
-            "macvlan and ipvlan"
-        )
+        _refuse_driver(request.driver)
+
+
+def _refuse_driver(driver: str) -> NoReturn:
+    """In Docker's words, for which drivers that it has not are plugins."""
+    if driver in ("host", "null"):
+        raise PermissionDenied(f'only one instance of "{driver}" network is allowed')
+    if driver == "overlay":
+        raise PermissionDenied("cannot create an overlay network when swarm is not active")
+    raise NotFound(
+        f'plugin "{driver}" not found: this engine offers bridge, macvlan and ipvlan networks'
+    )
 
 
 def interface_prefix(network: Network) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from wherry.errors import Conflict
+from wherry.errors import Conflict, PermissionDenied
 from wherry.model.decoding import decoded
 from wherry.network.api import Endpoint, Network, Protocol_, PublishedPort
 from wherry.store.database import Database
@@ -108,11 +108,11 @@ class Records:
         self._db.execute("UPDATE network SET record = ? WHERE id = ?", record, network.id)
 
     def remove_network(self, network_id: str) -> None:
-        """Conflict while it has endpoints."""
+        """PermissionDenied while it has endpoints."""
         try:
             self._db.execute("DELETE FROM network WHERE id = ?", network_id)
         except sqlite3.IntegrityError:
-            raise Conflict(f"network {network_id} has active endpoints") from None
+            raise PermissionDenied(f"network {network_id} has active endpoints") from None
 
     # Endpoints and their addresses
 

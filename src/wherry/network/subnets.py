@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from wherry.errors import Conflict, InvalidArgument, ResourceExhausted
+from wherry.errors import InvalidArgument, PermissionDenied, ResourceExhausted
 from wherry.network.api import Subnet
 
 IPv4Prefix = ipaddress.IPv4Network
@@ -95,14 +95,15 @@ def _overlap(one: Prefix, other: Prefix) -> bool:
 
 
 def check_requested(subnets: Sequence[Subnet], taken: Iterable[Prefix]) -> tuple[Subnet, ...]:
-    """Subnets as asked for, completed; Conflict if one overlaps another network's."""
+    """Subnets as asked for, completed; PermissionDenied, as Docker says it, if one overlaps
+    another network's."""
     known = list(taken)
     completed = []
     for asked in subnets:
         subnet = complete(asked)
         prefix = parse_prefix(subnet.subnet)
         if found := overlapping(prefix, known):
-            raise Conflict(
+            raise PermissionDenied(
                 "invalid pool request: Pool overlaps with other one on this address space: "
                 f"{prefix} and {found}"
             )

@@ -46,7 +46,7 @@ class VolumesContract:
         assert volumes.list() == ()
 
     def test_what_is_not_supported_is_named(self, volumes: Volumes) -> None:
-        with pytest.raises(NotSupported, match="'nfs'"):
+        with pytest.raises(NotFound, match='plugin "nfs" not found'):
             volumes.create("data", driver="nfs")
         with pytest.raises(NotSupported, match="size"):
             volumes.create("data", options={"size": "10m"})

@@ -44,7 +44,8 @@ class Volumes(Protocol):
         """Make a volume; without a name it gets one of 64 hex digits.
 
         A name that exists gives the existing volume, whatever its labels.
-        InvalidArgument for the name or an option; NotSupported for a driver or an option.
+        InvalidArgument for the name or an option; NotFound for a driver, NotSupported for an
+        option.
         """
         ...
 

@@ -320,7 +320,9 @@ def _check(name: str, driver: str, options: dict[str, str]) -> None:
             "use absolute path"
         )
     if driver != "local":
-        raise NotSupported(f'create {name}: there is no volume driver {driver!r}, only "local"')
+        raise NotFound(
+            f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found'
+        )
     try:
         parse_local_options(options)
     except (InvalidArgument, NotSupported) as error:

@@ -305,11 +305,11 @@ def test_what_cannot_be_is_refused_in_one_sentence(bench: Bench) -> None:
         connect("bridge", "web", sysctls)
     taken = EndpointIpam(ipv4_address=bench.record("web").endpoints["one"].ipv4)
     bench.container("other")
-    with pytest.raises(Conflict, match="Address already in use"):
+    with pytest.raises(PermissionDenied, match="Address already in use"):
         connect("one", "other", EndpointSettings(ipam_config=taken))
     assert list(bench.record("other").networking) == ["bridge"]
     assert "127.0.0.11" not in bench.inside("other", "cat", "/etc/resolv.conf")
-    with pytest.raises(Conflict, match="has active endpoints"):
+    with pytest.raises(PermissionDenied, match="has active endpoints"):
         bench.engine.attachments.remove("one")
 
 

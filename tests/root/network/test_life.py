@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, ResourceExhausted
+from wherry.errors import (
+    Conflict,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
 from wherry.network import sysctl
 from wherry.network.api import EndpointRequest, PortRequest, Subnet
 from wherry.network.config import AddressPool
@@ -79,7 +86,7 @@ def test_an_address_that_was_asked_for(engine: Any) -> None:
     engine.network("fixed", subnets=(Subnet(subnet="10.77.0.0/24"),))
     container = engine.container("fixed", ipv4="10.77.0.9")
     assert (container.endpoint.ipv4, container.endpoint.gateway) == ("10.77.0.9", "10.77.0.1")
-    with pytest.raises(Conflict, match="Address already in use"):
+    with pytest.raises(PermissionDenied, match="Address already in use"):
         engine.container("fixed", ipv4="10.77.0.9")
     for wrong in ("10.77.0.1", "10.77.0.255", "10.78.0.9"):
         with pytest.raises(InvalidArgument, match="invalid address"):
@@ -211,7 +218,7 @@ def test_networks_come_and_go(engine: Any) -> None:
     with pytest.raises(Conflict, match="network with name app already exists"):
         engine.network("app")
     container = engine.container("app")
-    with pytest.raises(Conflict, match="has active endpoints"):
+    with pytest.raises(PermissionDenied, match="has active endpoints"):
         engine.networks.remove("app")
     engine.networks.disconnect(container.endpoint)
     engine.networks.remove(network.id[:12])

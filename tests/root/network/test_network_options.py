@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.patience import patience
 
-from wherry.errors import Conflict, InvalidArgument
+from wherry.errors import Conflict, InvalidArgument, PermissionDenied
 from wherry.network.api import PortRequest, Subnet
 from wherry.network.sandbox import run_inside
 from wherry.sys.netlink.route import Link, RouteConnection
@@ -90,7 +90,7 @@ def test_both_addresses_and_the_hardware_address_as_asked(engine: Any, servers: 
     other = engine.container(fixed)
     assert other.reaches("10.77.0.9", 80)
     assert other.reaches("fd00:77::9", 80)
-    with pytest.raises(Conflict, match="Address already in use: fd00:77::9"):
+    with pytest.raises(PermissionDenied, match="Address already in use: fd00:77::9"):
         engine.container(fixed, ipv6="fd00:77::9")
     with pytest.raises(InvalidArgument, match="does not belong to the network's subnet"):
         engine.container(fixed, ipv6="fd00:78::9")

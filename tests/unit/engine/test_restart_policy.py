@@ -100,6 +100,10 @@ def test_policies_that_make_no_sense_are_refused(policy: RestartPolicy) -> None:
         check_policy(policy, auto_remove=False)
 
 
+def test_a_count_without_a_policy_is_taken_as_old_clients_send_it() -> None:
+    check_policy(RestartPolicy(maximum_retry_count=3), auto_remove=True)
+
+
 def test_auto_remove_and_a_policy_exclude_each_other() -> None:
     with pytest.raises(InvalidArgument, match="AutoRemove"):
         check_policy(RestartPolicy(name="always"), auto_remove=True)

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from wherry.errors import Conflict, InvalidArgument, NotFound, ResourceExhausted
+from wherry.errors import (
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
 from wherry.network.allocation import AddressTaken, Allocator, NetworkFull
 from wherry.network.api import Endpoint, EndpointRequest, Network, NetworkRequest, Subnet
 from wherry.network.catalog import Catalog
@@ -105,7 +111,7 @@ def test_networks_are_kept(records: Records, catalog: Catalog) -> None:
 def test_a_network_with_endpoints_is_not_forgotten(records: Records, catalog: Catalog) -> None:
     network = catalog.define(NetworkRequest(name="app"))
     endpoint = _lease(records, network)
-    with pytest.raises(Conflict, match="has active endpoints"):
+    with pytest.raises(PermissionDenied, match="has active endpoints"):
         catalog.forget(network)
     records.remove_endpoints([endpoint.id])
     catalog.forget(network)

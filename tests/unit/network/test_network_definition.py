@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wherry.errors import InvalidArgument, NotSupported, PermissionDenied
+from wherry.errors import InvalidArgument, NotFound, NotSupported, PermissionDenied
 from wherry.network.api import NetworkRequest
 from wherry.network.config import AddressPool
 from wherry.network.definition import OPTION_MTU, BridgeOptions, check_request, parse_options
@@ -66,8 +66,14 @@ def test_names_that_are_none(name: str) -> None:
 
 
 def test_other_drivers_are_refused_by_name() -> None:
-    with pytest.raises(NotSupported, match="'overlay' is not supported"):
-        check_request(NetworkRequest(name="x", driver="overlay"))
+    for driver, error, words in (
+        ("cloud", NotFound, 'plugin "cloud" not found'),
+        ("host", PermissionDenied, 'only one instance of "host" network is allowed'),
+        ("null", PermissionDenied, 'only one instance of "null" network is allowed'),
+        ("overlay", PermissionDenied, "swarm is not active"),
+    ):
+        with pytest.raises(error, match=words):
+            check_request(NetworkRequest(name="x", driver=driver))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from wherry.errors import Conflict, InvalidArgument, ResourceExhausted
+from wherry.errors import InvalidArgument, PermissionDenied, ResourceExhausted
 from wherry.network.api import Subnet
 from wherry.network.subnets import check_requested, choose, choose_ipv6, complete, parse_prefix
 
@@ -49,7 +49,7 @@ def test_subnets_that_make_no_sense(subnet: Subnet, sentence: str) -> None:
 def test_networks_do_not_overlap() -> None:
     taken = [parse_prefix("10.0.0.0/8"), parse_prefix("fd00::/48")]
     for text in ("10.1.0.0/16", "0.0.0.0/1", "fd00::/64"):
-        with pytest.raises(Conflict, match="Pool overlaps"):
+        with pytest.raises(PermissionDenied, match="Pool overlaps"):
             check_requested([Subnet(subnet=text)], taken)
     assert check_requested([Subnet(subnet="11.0.0.0/8")], taken)[0].gateway == "11.0.0.1"
 

@@ -14,7 +14,7 @@ from wherry.api.params import filters
 from wherry.api.wire.networks import event as event_json
 from wherry.engine.filters import as_time
 from wherry.engine.records import Event
-from wherry.errors import ResourceExhausted
+from wherry.errors import InvalidArgument, ResourceExhausted
 
 _PENDING = 10_000  # events a client may be behind
 _NANO = 1_000_000_000
@@ -55,6 +55,11 @@ class _Feed:
 async def events(context: Context, request: Request, _: str) -> Answer:
     now = time.time_ns()
     since, until = (_time(request, name, now) for name in ("since", "until"))
+    if since is not None and until is not None and since > until:
+        raise InvalidArgument(
+            f"`since` time ({request.value('since')}) cannot be after `until` time "
+            f"({request.value('until')})"
+        )
     matches = event_matcher(filters(request))
     feed = _Feed(matches)
     end = context.engine.events.subscribe(feed.take)

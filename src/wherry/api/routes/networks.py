@@ -12,11 +12,12 @@ from wherry.api.params import filters, json_body, shaped
 from wherry.api.wire import networks as wire
 from wherry.engine.api import EngineApi
 from wherry.engine.filters import as_bool, check_names, labels_match
-from wherry.errors import InvalidArgument, NotSupported
+from wherry.errors import InvalidArgument, NotFound, NotSupported, PermissionDenied
 from wherry.model.container import EndpointSettings
 from wherry.network.api import Network, NetworkRequest, Subnet
 
 PREDEFINED = ("bridge", "host", "none")
+_KINDS = ("builtin", "custom")
 _FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 
 
@@ -29,7 +30,12 @@ class _IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
 
 class _Ipam(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     driver: str = "default"
+    options: dict[str, str] = {}
     config: tuple[_IpamConfig, ...] = ()
+
+
+class _ConfigFrom(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    network: str = ""
 
 
 class _Create(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -41,6 +47,8 @@ class _Create(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     attachable: bool = False
     ingress: bool = False
     config_only: bool = False
+    config_from: _ConfigFrom = _ConfigFrom()
+    scope: str = ""
     ipam: _Ipam = msgspec.field(default=_Ipam(), name="IPAM")
     enable_ipv4: bool | None = msgspec.field(default=None, name="EnableIPv4")
     enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
@@ -50,13 +58,30 @@ class _Create(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
 
 async def create(context: Context, request: Request, _: str) -> Reply:
     asked = shaped(await json_body(request, context.settings), _Create)
-    for wanted, name in ((asked.ingress, "Ingress"), (asked.config_only, "ConfigOnly")):
-        if wanted:
-            raise NotSupported(f"networks with {name} belong to a swarm, which is not supported")
-    if asked.ipam.driver not in ("", "default"):
-        raise NotSupported(f"the IPAM driver {asked.ipam.driver!r} is not known, only default is")
+    _refuse(asked)
     made = await context.quick(context.engine.attachments.create, _request(asked))
     return context.json({"Id": made.id, "Warning": ""}, 201)
+
+
+def _refuse(asked: _Create) -> None:
+    """What belongs to a swarm, with Docker's statuses, and what this engine does not offer."""
+    if asked.ingress:
+        raise PermissionDenied("Ingress network can only be global scope network")
+    if asked.scope == "swarm":
+        raise PermissionDenied("cannot create a swarm scoped network when swarm is not active")
+    if asked.scope not in ("", "local"):
+        raise InvalidArgument(f"invalid network scope {asked.scope!r}: want local")
+    for wanted, name in (
+        (asked.config_only, "ConfigOnly"),
+        (asked.config_from.network, "ConfigFrom"),
+    ):
+        if wanted:
+            raise NotSupported(f"networks with {name} are not supported: give each its options")
+    driver = asked.ipam.driver
+    if driver == "null":
+        raise NotSupported("the IPAM driver null is not supported: only default is")
+    if driver not in ("", "default"):
+        raise NotFound(f'plugin "{driver}" not found: the IPAM driver default is the only one')
 
 
 def _request(asked: _Create) -> NetworkRequest:
@@ -84,6 +109,7 @@ def _request(asked: _Create) -> NetworkRequest:
         ipv6=asked.enable_ipv6,
         attachable=asked.attachable,
         options=asked.options,
+        ipam_options=asked.ipam.options,
         labels=asked.labels,
     )
 
@@ -91,6 +117,9 @@ def _request(asked: _Create) -> NetworkRequest:
 async def list_(context: Context, request: Request, _: str) -> Reply:
     wanted = filters(request)
     check_names(wanted, _FILTERS)
+    for kind in wanted.get("type", ()):
+        if kind not in _KINDS:
+            raise InvalidArgument(f"invalid filter: 'type'='{kind}'")
     networks = context.engine.networks
     found = [n for n in networks.list() if _matches(context.engine, n, wanted)]
     # before 1.28 a list told the containers as well
@@ -127,7 +156,7 @@ def _json(engine: EngineApi, network: Network) -> object:
 
 async def inspect(context: Context, request: Request, name: str) -> Reply:
     if request.value("scope") not in ("", "local"):
-        raise InvalidArgument("this engine's networks are all of scope local")
+        raise NotFound(f"network {name} not found: this engine's networks are all of scope local")
     return context.json(_json(context.engine, context.engine.networks.get(name)))
 
 

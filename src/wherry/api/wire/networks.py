@@ -26,7 +26,7 @@ def network(
         "EnableIPv6": value.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": None,
+            "Options": value.ipam_options or None,
             "Config": [_subnet(subnet) for subnet in value.subnets],
         },
         "Internal": value.internal,

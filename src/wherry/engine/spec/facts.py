@@ -14,7 +14,9 @@ from wherry.sys.caps import names_of
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """``capabilities`` is the bounding set of the engine; ``lacks`` names the limits that the
-    kernel's control groups do not offer here (see :data:`LIMITS`)."""
+    kernel's control groups do not offer here (see :data:`LIMITS`). ``cpu_list`` and
+    ``memory_nodes`` are what a container may be bound to (``0-3,7``), empty if that is not known.
+    """
 
     cgroup_mode: str
     kernel: tuple[int, int]
@@ -25,6 +27,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     selinux: bool = False
     seccomp: bool = True
     lacks: frozenset[str] = frozenset()
+    cpu_list: str = ""
+    memory_nodes: str = ""
 
 
 # The limit, and the file that tells that the kernel offers it: in the root of version 1, in a group
@@ -62,7 +66,18 @@ def host_facts(cgroup_root: str = "/sys/fs/cgroup") -> HostFacts:
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         seccomp=_status("Seccomp") != "",
         lacks=_lacking(cgroup_root, mode),
+        cpu_list=_cpuset(cgroup_root, mode, "cpus"),
+        memory_nodes=_cpuset(cgroup_root, mode, "mems"),
     )
+
+
+def _cpuset(root: str, mode: str, kind: str) -> str:
+    """What the root group may use: no other can have more (cpuset(7))."""
+    file = f"cpuset.{kind}.effective" if mode == "unified" else f"cpuset/cpuset.{kind}"
+    try:
+        return Path(root, file).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _has_apparmor() -> bool:

@@ -68,9 +68,25 @@ def _check_cpu(host: HostConfig, facts: HostFacts) -> None:
         )
     if 0 < host.cpu_quota < 1000:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    for text, what in ((host.cpuset_cpus, "cpus"), (host.cpuset_mems, "mems")):
-        if text and not _is_cpu_list(text):
-            raise InvalidArgument(f"Invalid value {text} for cpuset {what}")
+    _check_cpuset(host.cpuset_cpus, facts.cpu_list, "cpus", "CPUs")
+    _check_cpuset(host.cpuset_mems, facts.memory_nodes, "mems", "memory nodes")
+
+
+def _check_cpuset(text: str, available: str, what: str, called: str) -> None:
+    if not text:
+        return
+    if not _is_cpu_list(text):
+        raise InvalidArgument(f"Invalid value {text} for cpuset {what}")
+    if available and not _numbers(text) <= _numbers(available):
+        raise InvalidArgument(
+            f"Requested {called} are not available - requested {text}, available: {available}"
+        )
+
+
+def _numbers(text: str) -> set[int]:
+    """Of a list that :func:`_is_cpu_list` has seen."""
+    ranges = (part.partition("-") for part in text.split(","))
+    return {n for first, _, last in ranges for n in range(int(first), int(last or first) + 1)}
 
 
 def _check_nano_cpus(host: HostConfig, facts: HostFacts) -> None:
