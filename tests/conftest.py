@@ -182,7 +182,9 @@ def _interfaces(names: set[str]) -> Iterator[str]:
 
 # What an engine's launcher keeps ready for the next start. They end with their launcher, which is
 # counted.
-_SPARES = frozenset({"wherry-monitor (waiting)", "wherry-starter"})
+_SPARES = frozenset(
+    {"wherry-monitor (waiting)", "wherry-starter", "wherry-init (waiting)"}
+)
 
 
 def _processes(names: set[str]) -> Iterator[str]:
