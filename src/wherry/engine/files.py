@@ -26,10 +26,10 @@ from wherry.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from wherry.fs.compress import Decompressed
 from wherry.fs.root import Root
 from wherry.fs.streams import batched
-from wherry.fs.tar.pack import Packer, pack_tree, unless_changed
+from wherry.fs.tar.pack import Packer, pack_tree
 from wherry.fs.tar.unpack import extract
 from wherry.fs.tar.writer import END
-from wherry.fs.walk import OPEN_DIRECTORY, Node, walk
+from wherry.fs.walk import OPEN_DIRECTORY, Node
 from wherry.sys import files
 
 _KERNEL_FILES = frozenset(
@@ -171,14 +171,14 @@ def _pack(root: Root, place: _Place) -> Iterator[bytes]:
     """The archive of one file, or of a directory and all in it, under its last name."""
     if stat.S_ISDIR(place.status.st_mode):
         yield from _pack_directory(place)
-    else:
-        parent, name = root.open_parent(place.path)
-        try:
-            yield from Packer().node(Node(place.name, name, parent, place.status))
-        except OSError as error:
-            raise Conflict(f"cannot copy {place.path}: {error.strerror or error}") from error
-        finally:
-            os.close(parent)
+        return
+    parent, name = root.open_parent(place.path)
+    try:
+        yield from Packer().node(Node(place.name, name, parent, place.status))
+    except OSError as error:
+        raise Conflict(f"cannot copy {place.path}: {error.strerror or error}") from error
+    finally:
+        os.close(parent)
     yield END
 
 
@@ -186,9 +186,7 @@ def _pack_directory(place: _Place) -> Iterator[bytes]:
     fd = os.open(".", OPEN_DIRECTORY, dir_fd=place.fd)
     try:
         yield from Packer().node(Node(place.name, ".", fd, os.fstat(fd)))
-        packer = Packer(prefix=f"{place.name}/")
-        for node in walk(fd, skip=_is_of_kernel):
-            yield from unless_changed(packer.node(node))
+        yield from pack_tree(fd, prefix=f"{place.name}/", skip=_is_of_kernel)
     finally:
         os.close(fd)
 

@@ -12,8 +12,10 @@ import pytest
 
 from wherry.fs.tar import pax, writer
 from wherry.fs.tar.entry import BadArchive, Entry, Kind, Limits
+from wherry.fs.tar.pack import pack_tree
 from wherry.fs.tar.reader import TarReader
 from wherry.fs.tar.unpack import extract
+from wherry.fs.walk import Node
 
 
 def read(data: bytes, limits: Limits | None = None) -> list[Entry]:
@@ -177,3 +179,41 @@ def test_the_sum_of_sizes_has_a_limit() -> None:
     data = with_pax(records, Entry("a", Kind.FILE))
     with pytest.raises(BadArchive, match="unpacks to more than 99 bytes at 'a'"):
         read(data, Limits(total=99))
+
+
+def test_a_short_way_of_writing_headers_says_what_others_read() -> None:
+    entry = Entry("d/file", Kind.FILE, 0o4755, 1000, 0o7777777, 3, 1_700_000_000 * 10**9)
+    data = one(entry, b"abc")
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        member = tar.next()
+    assert member is not None
+    told = (member.name, member.mode, member.uid, member.gid, member.size, member.mtime)
+    assert told == ("d/file", 0o4755, 1000, 0o7777777, 3, 1_700_000_000)
+    assert read(data) == [entry]
+
+
+@pytest.mark.parametrize("form", [b"%06o \0", b"%07o\0", b" %05o\0 ", b"%06o  "])
+def test_checksums_may_be_written_otherwise(form: bytes) -> None:
+    data = bytearray(one(Entry("file", Kind.FILE)))
+    total = sum(data[:148]) + sum(data[156:512]) + sum(b" " * 8)
+    data[148:156] = (form % total).rjust(8, b"0")[:8]
+    assert [entry.name for entry in read(bytes(data))] == ["file"]
+
+
+def test_what_was_replaced_since_its_directory_was_read_is_left_out(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).write_text(name)
+
+    def exchange(node: Node) -> bool:
+        if node.path == "a":  # the others have been listed by now
+            (tmp_path / "b").unlink()
+            (tmp_path / "c").unlink()
+            os.mkfifo(tmp_path / "c")
+        return False
+
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        packed = b"".join(pack_tree(fd, skip=exchange))
+    finally:
+        os.close(fd)
+    assert [entry.name for entry in read(packed)] == ["a", "d"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain, islice
 
 import msgspec
 
@@ -59,14 +60,27 @@ class Packer:
         self._holes = holes
         self._links: dict[tuple[int, int], str] = {}
 
-    def node(self, node: Node) -> Iterator[bytes]:
-        """Header and content of one name; nothing for a socket."""
+    def node(self, node: Node) -> Iterable[bytes]:
+        """Header and content of one name; nothing for a socket. OSError, at once or in between."""
+        if node.is_file:
+            return self._file(node)
         kind = _KINDS.get(stat.S_IFMT(node.status.st_mode))
-        if kind is Kind.FILE:
-            yield from self._file(node)
-        elif kind is not None:
-            target = node.readlink() if kind is Kind.SYMLINK else ""
-            yield writer.header(self.entry(node, kind, node.xattrs(), target))
+        if kind is None:
+            return ()
+        target = node.readlink() if kind is Kind.SYMLINK else ""
+        return (writer.header(self.entry(node, kind, node.xattrs(), target)),)
+
+    def present(self, node: Node) -> Iterable[bytes]:
+        """The same; nothing if it was removed or replaced since the walk came by."""
+        try:
+            pieces = self.node(node)
+            if isinstance(pieces, tuple):  # most files are small, and generators cost
+                return pieces
+            return _begun(iter(pieces))
+        except OSError as error:
+            if error.errno in _CHANGED:
+                return ()
+            raise
 
     def entry(self, node: Node, kind: Kind, xattrs: dict[str, bytes], target: str = "") -> Entry:
         """What the archive says about a node."""
@@ -94,24 +108,27 @@ class Packer:
             xattrs or NO_XATTRS,
         )
 
-    def _file(self, node: Node) -> Iterator[bytes]:
-        status = node.status
-        inode = (status.st_dev, status.st_ino)
-        if status.st_nlink > 1 and inode in self._links:
-            first = self._links[inode]
-            yield writer.header(self.entry(node, Kind.HARDLINK, NO_XATTRS, first))
-            return
+    def _file(self, node: Node) -> Iterable[bytes]:
         fd = node.open()
         try:
+            status = node.status
             if status.st_nlink > 1:
-                self._links[inode] = self._prefix + node.path
+                first = self._links.setdefault((status.st_dev, status.st_ino), node.path)
+                if first != node.path:
+                    target = self._prefix + first
+                    return (writer.header(self.entry(node, Kind.HARDLINK, NO_XATTRS, target)),)
             entry = self.entry(node, Kind.FILE, attributes.carried_xattrs(fd))
-            if self._holes and has_holes(status):
+            if entry.size > _CHUNK or (self._holes and has_holes(status)):
+                return self._large_file(node, entry)
+            return (writer.header(entry) + _whole(fd, entry.size) + writer.padding(entry.size),)
+        finally:
+            os.close(fd)
+
+    def _large_file(self, node: Node, entry: Entry) -> Iterator[bytes]:
+        fd = node.open()
+        try:
+            if self._holes and has_holes(node.status):
                 yield from _sparse_file(fd, entry)
-                return
-            if entry.size <= _CHUNK:  # in one piece: most files are small, and pieces cost
-                content = b"".join(_content(fd, entry.size))
-                yield b"".join((writer.header(entry), content, writer.padding(entry.size)))
                 return
             yield writer.header(entry)
             yield from _content(fd, entry.size)
@@ -131,17 +148,15 @@ def _sparse_file(fd: int, entry: Entry) -> Iterator[bytes]:
     yield writer.padding(writer.stored_size(entry))
 
 
-def unless_changed(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of one name; none of them if it was removed or replaced since the walk saw it."""
-    try:
-        first = next(pieces, None)
-    except OSError as error:
-        if error.errno in _CHANGED:
-            return
-        raise
-    if first is not None:
-        yield first
-        yield from pieces
+def _begun(pieces: Iterator[bytes]) -> Iterable[bytes]:
+    """The same pieces; what goes wrong before the first has gone wrong here."""
+    return chain(tuple(islice(pieces, 1)), pieces)
+
+
+def _whole(fd: int, size: int) -> bytes:
+    """A file's content of that size, see :func:`_content`."""
+    data = os.read(fd, size) if size else b""
+    return data if len(data) == size else data + b"".join(_content(fd, size - len(data)))
 
 
 def _content(fd: int, size: int) -> Iterator[bytes]:
@@ -173,8 +188,8 @@ def pack_tree(
     packer = Packer(prefix=prefix, max_mtime=max_mtime, owner=owner, holes=holes)
     if include_start:
         yield from _start(packer, root, start)
-    for node in walk(root, start, skip=skip):
-        yield from unless_changed(packer.node(node))
+    for node in walk(root, start, skip=skip, unseen=True):
+        yield from packer.present(node)
     yield writer.END
 
 
@@ -293,7 +308,7 @@ class _LayerPacking:
         for name in _FOREIGN:
             if node.has_xattr(name) is not None:
                 raise NotSupported(f"cannot read {'/' + node.path!r}: it has the xattr {name}")
-        for piece in unless_changed(self._packer.node(node)):
+        for piece in self._packer.present(node):
             yield from self._flush()
             yield piece
 

@@ -11,6 +11,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Protocol
 
 from wherry.fs.tar import numbers, pax
@@ -19,7 +20,7 @@ from wherry.fs.tar.sparse import SparseMaps, check_pieces
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 _ZERO_BLOCK = bytes(BLOCK)
-_SPACES = b"        "
+_BLANK = sum(b"        ")
 _ENCODING, _ESCAPE = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _CHUNK = 1024 * 1024
 _NANO = 1_000_000_000
@@ -39,6 +40,7 @@ _KINDS = {
     b"5": Kind.DIRECTORY,
     b"6": Kind.FIFO,
 }
+_PLAIN = {b"0": Kind.FILE, b"5": Kind.DIRECTORY}
 _SKIPPED = frozenset({b"V"})  # a volume's label
 
 
@@ -84,6 +86,16 @@ class _Source:
             parts.append(bytes(piece))
             missing -= len(piece)
         return b"".join(parts)
+
+    def block(self, after: int) -> bytes:
+        """The block ``after`` so many bytes; shorter only at the end of the stream."""
+        start = self._at + after
+        end = start + BLOCK
+        if end <= len(self._chunk):
+            self._at = end
+            return bytes(self._chunk[start:end])
+        self.skip(after)
+        return self.exactly(BLOCK)
 
     def skip(self, count: int) -> None:
         if self._at + count <= len(self._chunk):
@@ -149,16 +161,16 @@ class TarReader:
         """Go to the next entry, skipping what was not read; None at the end of the archive."""
         overrides: _Overrides | None = None
         while True:
-            if rest := self._unread + self._padding:
-                self._source.skip(rest)
-                self._unread = self._padding = 0
-            block = self._source.exactly(BLOCK)
+            block = self._source.block(self._unread + self._padding)
+            self._unread = self._padding = 0
             if not block or block == _ZERO_BLOCK:
                 if overrides is not None:
                     raise BadArchive("the archive ends after an extended header")
                 return None
             fields = self._fields(block)
             flag = fields[7]
+            if overrides is None and (entry := self._plain(block, fields)) is not None:
+                return entry
             if flag in b"xgLK":
                 overrides = self._extend(overrides, flag, fields)
             elif flag in _SKIPPED:
@@ -176,6 +188,21 @@ class TarReader:
         if self._entries > self._limits.entries:
             raise BadArchive(f"the archive has more than {self._limits.entries} entries")
         return fields
+
+    def _plain(self, block: bytes, fields: tuple[bytes, ...]) -> Entry | None:
+        """The entry of a file or directory whose header alone says all of it, as of most; None if
+        that is not so. Octal numbers cannot be out of bounds, and the names are short."""
+        kind = _PLAIN.get(fields[7])
+        if kind is None or self._globals or not block[100:148].isascii():
+            return None
+        name = _name(block, fields)
+        size = numbers.decode(fields[4], "a size") if kind is Kind.FILE else 0
+        if not name or len(name) > self._limits.name or size > self._limits.size:
+            return None
+        mode, uid, gid = _rights(block[100:124])
+        self._unread, self._padding = size, -size % BLOCK
+        self._account(name, size)
+        return Entry(name, kind, mode, uid, gid, size, numbers.decode(fields[5], "a time") * _NANO)
 
     def _extend(
         self, overrides: _Overrides | None, flag: bytes, fields: tuple[bytes, ...]
@@ -267,10 +294,7 @@ class TarReader:
             name = overrides.sparse.name or overrides.name
             if name is not None:
                 return name
-        name = _text(fields[0])
-        if block[257:263] == b"ustar\0" and (prefix := _text(fields[14])):
-            return f"{prefix}/{name}"
-        return name
+        return _name(block, fields)
 
     def _size(self, fields: tuple[bytes, ...], overrides: _Overrides | None) -> int:
         if overrides is not None and "size" in overrides.numbers:
@@ -351,6 +375,23 @@ def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode(_ENCODING, _ESCAPE)
 
 
+def _name(block: bytes, fields: tuple[bytes, ...]) -> str:
+    name = _text(fields[0])
+    if block[345] and block[257:263] == b"ustar\0":
+        return f"{_text(fields[14])}/{name}"
+    return name
+
+
+@lru_cache(64)  # an archive has few different ones
+def _rights(fields: bytes) -> tuple[int, int, int]:
+    """Mode, uid and gid."""
+    return (
+        numbers.decode(fields[:8], "a mode") & 0o7777,
+        numbers.decode(fields[8:16], "uid"),
+        numbers.decode(fields[16:], "gid"),
+    )
+
+
 def _count(name: str, what: str, field: bytes) -> int:
     value = numbers.decode(field, what)
     if value < 0:
@@ -359,17 +400,19 @@ def _count(name: str, what: str, field: bytes) -> int:
 
 
 def _checksum_fits(block: bytes, field: bytes) -> bool:
+    # Adler-32 begins with the sum of all bytes plus one, modulo 65521, and is many times faster
+    # than sum(). The field itself counts as spaces.
+    others = (zlib.adler32(block) & 0xFFFF) - (zlib.adler32(field) & 0xFFFF) + _BLANK
+    if field == b"%06o\0 " % others:  # as nearly all write it
+        return True
     try:
         expected = numbers.decode(field, "a checksum")
     except BadArchive:
         return False
-    # Adler-32 begins with the sum of all bytes plus one, modulo 65521, and is many times faster
-    # than sum(). The field itself counts as spaces.
-    others = (zlib.adler32(block) & 0xFFFF) - (zlib.adler32(field) & 0xFFFF)
-    if (expected - others - sum(_SPACES)) % 65521 == 0:
+    if (expected - others) % 65521 == 0:
         return True
     signed = struct.unpack("512b", block)  # what some old tars computed
-    return bool(sum(signed) - sum(signed[148:156]) + sum(_SPACES) == expected)
+    return bool(sum(signed) - sum(signed[148:156]) + _BLANK == expected)
 
 
 def _check_values(entry: Entry, limits: Limits) -> None:

@@ -64,10 +64,10 @@ def extract(
         root, None, owner=owner, keep_types=keep_types, keep_mounts=keep_mounts
     ) as unpacker:
 
-        def add(entry: Entry, reader: TarReader) -> None:
-            unpacker.add(_below(prefix, entry) if prefix.strip("/") else entry, reader)
+        def add_below(entry: Entry, reader: TarReader) -> None:
+            unpacker.add(_below(prefix, entry), reader)
 
-        unpacker.run(TarReader(stream, limits), add)
+        unpacker.run(TarReader(stream, limits), add_below if prefix.strip("/") else unpacker.add)
 
 
 def _below(prefix: str, entry: Entry) -> Entry:
@@ -152,13 +152,8 @@ class Unpacker:
             self._clear(parent, name, entry)
             fd = os.open(name, _CREATE, mode, dir_fd=parent.fd)
         try:
-            if entry.sparse is not None:
-                _write_sparse(fd, entry, reader)
-            elif (data := reader.buffered_content()) is not None:
-                write_all(fd, data)
-            else:
-                for piece in reader.content():
-                    write_all(fd, piece)
+            if entry.size:
+                _write(fd, entry, reader)
             self._own(fd, entry)
             if entry.xattrs:
                 attributes.set_xattrs(fd, entry.xattrs)
@@ -299,6 +294,17 @@ def _has_mounts(parent: int, name: str, status: os.stat_result) -> bool:
         return any(files.mount_id(node.dir_fd, node.at) != own for node in walk(fd))
     finally:
         os.close(fd)
+
+
+def _write(fd: int, entry: Entry, reader: TarReader) -> None:
+    if entry.sparse is not None:
+        _write_sparse(fd, entry, reader)
+    elif (data := reader.buffered_content()) is not None:
+        if (written := os.write(fd, data)) < len(data):
+            write_all(fd, data[written:])
+    else:
+        for piece in reader.content():
+            write_all(fd, piece)
 
 
 def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:
