@@ -17,7 +17,8 @@ from tests.patience import patience
 RUN_ID = f"wt{uuid4().hex[:6]}"
 """Names of things on the host that a test makes should hold this, so that they can be found."""
 
-_MARK = f"WHERRY_TEST_RUN={RUN_ID}"
+_VARIABLE = "WHERRY_TEST_RUN"
+_MARK = f"{_VARIABLE}={RUN_ID}"
 _PATIENCE = patience(10.0)  # seconds for what a test stopped to be gone
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -130,7 +131,7 @@ def need() -> Callable[[str], None]:
 # Other work runs on the same machine at the same time. So only what can be traced to this run is
 # looked at: descendants of this process, processes with its mark in their environment, and
 # mounts, groups and interfaces that hold one of its names.
-os.environ["WHERRY_TEST_RUN"] = RUN_ID
+os.environ[_VARIABLE] = RUN_ID
 
 
 @dataclass(frozen=True)
@@ -180,14 +181,14 @@ def _interfaces(names: set[str]) -> Iterator[str]:
             yield f"interface {name}"
 
 
-# What an engine's launcher keeps ready for the next start. They end with their launcher, which is
-# counted.
+# What an engine keeps ready for the next start, or for the next container with a name or a port.
+# They end with their engine, and after all tests it is seen that they have.
 _SPARES = frozenset(
-    {"wherry-monitor (waiting)", "wherry-starter", "wherry-init (waiting)"}
+    {"wherry-monitor (waiting)", "wherry-starter", "wherry-init (waiting)", "wherry-resolver"}
 )
 
 
-def _processes(names: set[str]) -> Iterator[str]:
+def _processes(names: set[str], spares: frozenset[str] = _SPARES) -> Iterator[str]:
     table = {pid: _parent(pid) for pid in _pids()}
     own = _link("/proc/self/ns/mnt")
     ours = {os.getpid()} | {pid for pid in table if _is_marked(pid, own, names)}
@@ -196,7 +197,7 @@ def _processes(names: set[str]) -> Iterator[str]:
     for pid in sorted(ours - {os.getpid()}):
         command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
         # Empty: a zombie that its parent has not reaped, or gone by now.
-        if command and command not in _SPARES:
+        if command and not spares & {command, _read(f"/proc/{pid}/comm").strip()}:
             yield f"process {pid}: {command}"
 
 
@@ -210,8 +211,9 @@ def _parent(pid: int) -> int:
 
 
 def _is_marked(pid: int, own: str, names: set[str]) -> bool:
-    if _MARK in _read(f"/proc/{pid}/environ"):
-        return True
+    environment = _read(f"/proc/{pid}/environ")
+    if _VARIABLE in environment:  # of this run, or of one beside it that has copied its mounts
+        return _MARK in environment
     if _link(f"/proc/{pid}/ns/mnt") == own:
         return False
     return _holds(_read(f"/proc/{pid}/mountinfo"), names)
@@ -274,3 +276,15 @@ def _wait_until_gone(watch: Leftovers, before: Traces) -> Traces:
     while (found := watch.traces()).since(before) and time.monotonic() < deadline:
         time.sleep(0.02)  # nothing announces the end of a mount or of a group
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_waits_for_ever(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After all tests, nothing is kept ready any more, either."""
+    names = {RUN_ID, str(tmp_path_factory.getbasetemp())}
+    before = set(_processes(names, frozenset()))
+    yield
+    deadline = time.monotonic() + _PATIENCE
+    while left := set(_processes(names, frozenset())) - before:
+        assert time.monotonic() < deadline, f"the tests left behind: {sorted(left)}"
+        time.sleep(0.02)  # nothing announces the end of a process that is nobody's child
