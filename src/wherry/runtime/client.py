@@ -18,6 +18,7 @@ from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, Un
 from wherry.runtime import messages as msg
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExitStatus, HeldPort, StartRequest
+from wherry.runtime.exec_channels import ExecChannels, NoExecServerError
 from wherry.runtime.protect import protected_interpreter
 from wherry.sys.faults import reach
 
@@ -32,6 +33,11 @@ _FIRST_WORD = 5.0  # seconds for a monitor, which may be busy with output, to sa
 _PORTS_A_MESSAGE = 1000
 
 Callback = Callable[[ExitStatus], None]
+Deliver = Callable[[msg.ToLauncher, Sequence[int]], None]
+
+
+class _AskLauncherError(Exception):
+    """An exec server leaves an exec to a process of its own."""
 
 
 def spawn_launcher() -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -207,6 +213,7 @@ class MonitoredProcess:
             self._status = status or ExitStatus(code=_KILLED, finished_ns=time.time_ns())
             callbacks, self._callbacks = self._callbacks, []
             self._lock.notify_all()
+        self._runtime.end_execs(self._state_dir)
         for callback in callbacks:
             callback(self._status)
 
@@ -219,6 +226,8 @@ def _started(answer: msg.ToEngine) -> msg.Started:
     """A monitor's first word; raises what it says went wrong."""
     if isinstance(answer, msg.Failed):
         raise msg.to_error(answer.kind, answer.message)
+    if isinstance(answer, msg.Elsewhere):
+        raise _AskLauncherError
     if not isinstance(answer, msg.Started):
         raise InternalError("the monitor's first word was not understood")
     return answer
@@ -235,6 +244,7 @@ class LauncherRuntime:
         self._lock = threading.Lock()
         self._epoll = select.epoll()
         self._processes: dict[int, MonitoredProcess] = {}
+        self._servers = ExecChannels()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._epoll.register(self._wake_read, select.EPOLLIN)
         self._closed = False
@@ -255,27 +265,49 @@ class LauncherRuntime:
 
     def exec(self, request: ExecRequest, fds: Sequence[int] = ()) -> MonitoredProcess:
         """See :class:`wherry.runtime.api.Runtime`."""
+        if request.external is None:
+            try:
+                return self._exec_by_server(request, fds)
+            except _AskLauncherError:
+                pass
         return self._launch(msg.Exec(request), request.state_dir, fds)
+
+    def _exec_by_server(self, request: ExecRequest, fds: Sequence[int]) -> MonitoredProcess:
+        """By the container's exec server (exec_server.py), or by what is to become it."""
+        place = request.container_state_dir
+        try:
+            asked = self._ask(partial(self._servers.send, place), msg.Exec(request), fds)
+        except NoExecServerError:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                message = msg.Exec(request, serve=True)
+                process = self._launch(message, request.state_dir, [*fds, theirs.fileno()])
+            self._epoll.register(ours, 0)  # only its end is of interest
+            self._servers.keep(place, ours)
+            return process
+        if asked is None:
+            raise InternalError("the process that serves the container's execs was killed")
+        return self._adopted(asked[0], request.state_dir, asked[1])
 
     def _launch(
         self, message: msg.ToLauncher, state_dir: str, fds: Sequence[int]
     ) -> MonitoredProcess:
-        asked = self._ask(message, fds)
+        asked = self._ask(self._send, message, fds)
         if asked is None and self._launcher.poll() is not None:
             # The launcher was killed with the request in its queue: its successor gets it.
-            asked = self._ask(message, fds)
+            asked = self._ask(self._send, message, fds)
         if asked is None:
             raise InternalError("the launcher ended before the process was started")
         return self._adopted(asked[0], state_dir, asked[1])
 
     def _ask(
-        self, message: msg.ToLauncher, fds: Sequence[int]
+        self, deliver: Deliver, message: msg.ToLauncher, fds: Sequence[int]
     ) -> tuple[socket.socket, msg.Started] | None:
         """The connection to the monitor and its first word; None if nobody took the request."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             try:
-                self._send(message, [theirs.fileno(), *fds])
+                deliver(message, [theirs.fileno(), *fds])
             finally:
                 theirs.close()
             reach("runtime.asked")
@@ -339,7 +371,9 @@ class LauncherRuntime:
                     return
                 with self._lock:
                     process = self._processes.get(fd)
-                if process is not None and not process.readable():
+                if process is None:
+                    self._servers.drop(fd)
+                elif not process.readable():
                     self.forget(process)
 
     def forget(self, process: MonitoredProcess) -> None:
@@ -350,6 +384,10 @@ class LauncherRuntime:
                 del self._processes[fd]
                 self._epoll.unregister(fd)
                 process.disconnect()
+
+    def end_execs(self, state_dir: str) -> None:
+        """Let the exec server of a container go that has ended."""
+        self._servers.forget(state_dir)
 
     def close(self) -> None:
         """End the launcher. Containers and their monitors go on."""
@@ -364,6 +402,7 @@ class LauncherRuntime:
         self._launcher.wait()
         for process in list(self._processes.values()):
             self.forget(process)
+        self._servers.close()
         self._epoll.close()
         os.close(self._wake_read)
         os.close(self._wake_write)

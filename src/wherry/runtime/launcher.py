@@ -18,8 +18,19 @@ from collections.abc import Callable
 
 from wherry.errors import InternalError, InvalidArgument
 from wherry.runtime import keeper, starter
+from wherry.runtime.api import ExecRequest
+from wherry.runtime.exec_server import ExecServer
 from wherry.runtime.host import find_host
-from wherry.runtime.messages import Taken, ToLauncher, from_starter, receive, send, to_launcher
+from wherry.runtime.messages import (
+    Exec,
+    Taken,
+    ToLauncher,
+    from_starter,
+    receive,
+    send,
+    to_launcher,
+)
+from wherry.runtime.outset import OpenedExec
 from wherry.runtime.ready import ReadyInit, hold_ready
 from wherry.runtime.rehearsal import rehearse, rehearse_start
 from wherry.runtime.title import Title, set_own_name
@@ -149,9 +160,7 @@ class Launcher:
         self._title.set("wherry-init (waiting)")
         rehearse_start(self._host)
 
-    def _be_starter(
-        self, monitor: socket.socket, monitor_pid: int, init: ReadyInit | None
-    ) -> None:
+    def _be_starter(self, monitor: socket.socket, monitor_pid: int, init: ReadyInit | None) -> None:
         """Never returns."""
         tell = self._announcement(monitor_pid)
         try:
@@ -161,12 +170,36 @@ class Launcher:
             packet = self._next_request()
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
-                starter.serve(*packet, monitor, self._host, tell, init)
+                opened = starter.serve(*packet, monitor, self._host, tell, init)
+                if opened is not None and isinstance(packet[0], Exec):
+                    self._serve_execs(packet[0].request, packet[1], opened, monitor, tell)
                 tell()
         except BaseException:  # noqa: BLE001 - a defect of ours
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(0)
+
+    def _serve_execs(
+        self,
+        request: ExecRequest,
+        fds: list[int],
+        first: OpenedExec,
+        guard: socket.socket,
+        tell: Callable[[], None],
+    ) -> None:
+        """Be the exec server of a container, see exec_server.py; it is no starter any more."""
+
+        def part() -> None:
+            tell()
+            self._engine.close()
+            self._starters_end.close()
+
+        set_own_name(b"wherry-execs")
+        self._title.set(f"wherry-execs {request.container_id}")
+        self._title.set(f"wherry-monitor execs {request.container_id}", os.getppid())
+        os.dup2(0, 2)  # the engine's standard error is not kept open
+        channel = socket.socket(fileno=fds.pop())
+        ExecServer(channel, guard, self._host, part).run(request, fds, first)
 
     def _next_request(self) -> tuple[ToLauncher, list[int]] | None:
         """Wait for a request that no other starter takes; None at the end of engine or launcher."""

@@ -52,9 +52,11 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
 
 
 class Exec(msgspec.Struct, frozen=True, tag="exec"):
-    """Engine to launcher, as :class:`Start`."""
+    """Engine to launcher, as :class:`Start`. If the process that takes it may ``serve`` more of the
+    container's execs, the last descriptor is the channel on which they come, the same way."""
 
     request: ExecRequest
+    serve: bool = False
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
@@ -69,6 +71,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
     kind: str
     message: str
+
+
+class Elsewhere(msgspec.Struct, frozen=True, tag="elsewhere"):
+    """Exec server to engine: nothing was started; the launcher's starters can do it."""
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
@@ -198,12 +204,13 @@ class Go(msgspec.Struct, frozen=True, tag="go"):
 
 ToLauncher = Start | Exec
 ToMonitor = Signal | Resize | Attach | CloseStdin | Hold | Release
-ToEngine = Started | Failed | Exited | Done
+ToEngine = Started | Failed | Elsewhere | Exited | Done
 FromReady = Planned | Declined | Failed
 FromInit = Console | Ready | Failed | Waiting
 Message = ToLauncher | ToMonitor | ToEngine | Keep | Taken | FromReady | FromInit | Go
 
 to_launcher = msgspec.json.Decoder(ToLauncher)
+to_exec_server = msgspec.json.Decoder(Exec)
 to_monitor = msgspec.json.Decoder(ToMonitor)
 to_engine = msgspec.json.Decoder(ToEngine)
 to_keeper = msgspec.json.Decoder(Keep)

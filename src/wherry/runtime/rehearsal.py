@@ -13,10 +13,11 @@ import msgspec
 from wherry.model.runtime_spec import Spec
 from wherry.runtime import state
 from wherry.runtime.api import LogSettings
+from wherry.runtime.documents import spec_decoder
 from wherry.runtime.host import Host
 from wherry.runtime.messages import Exec, Keep, Started, Taken, encode, to_launcher
+from wherry.runtime.outset import open_streams, process_decoder
 from wherry.runtime.plan import Plan, plan_container, plan_exec
-from wherry.runtime.starter import open_streams, process_decoder, spec_decoder
 
 
 def rehearse(host: Host) -> None:

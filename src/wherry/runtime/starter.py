@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable
 
 import msgspec
 
-from wherry.errors import Conflict, InternalError, InvalidArgument
-from wherry.model.runtime_spec import Hooks, Process, Spec
+from wherry.errors import InternalError, InvalidArgument
+from wherry.model.runtime_spec import Hooks, Spec
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExternalRuntime, LogSettings, StartRequest
-from wherry.runtime.documents import decode, read_spec
-from wherry.runtime.entering import EnteringWay
+from wherry.runtime.documents import read_spec
 from wherry.runtime.hooks import run_hooks
 from wherry.runtime.host import Host
 from wherry.runtime.logs.first_try import check_log
 from wherry.runtime.memory_kills import follow_kills
 from wherry.runtime.messages import (
+    Exec,
     Keep,
     Start,
     Started,
@@ -33,22 +32,22 @@ from wherry.runtime.messages import (
     send,
     send_packet,
 )
-from wherry.runtime.plan import Plan, cgroup_path, plan_exec
+from wherry.runtime.outset import (
+    OpenedExec,
+    Streams,
+    decode_process,
+    listen_in,
+    open_container,
+    open_exec,
+    open_state_dir,
+    open_streams,
+    write_record,
+)
+from wherry.runtime.plan import Plan, cgroup_path
 from wherry.runtime.ready import ReadyInit, plan_start
 from wherry.runtime.spawn import Child
 from wherry.runtime.ways import Begun, C, OwnWay, Passed, ReadyWay, Way
 from wherry.sys.faults import reach
-
-spec_decoder = msgspec.json.Decoder(Spec)
-process_decoder = msgspec.json.Decoder(Process)
-
-
-class Streams(msgspec.Struct, frozen=True):
-    """The two ends of the standard streams; none before a terminal is opened."""
-
-    theirs: tuple[int, int, int] | None = None
-    outputs: tuple[int, ...] = ()
-    stdin: tuple[int, ...] = ()  # one or none
 
 
 def serve(
@@ -58,14 +57,16 @@ def serve(
     host: Host,
     taken: Callable[[], None],
     init: ReadyInit | None,
-) -> None:
+) -> OpenedExec | None:
     """Do what a request asks and tell the monitor; the engine hears of a failure from here.
+
+    Returns an exec that has not begun: this process is to serve it, and those that come after it.
 
     ``taken`` is called when there is time to tell the launcher: to fork the next pair takes as
     much of a processor as the start itself. ``init`` is one that a container can be started with.
     """
     if not fds:
-        return
+        return None
     reach("starter.taken")
     connection = socket.socket(fileno=fds[0])
     try:
@@ -73,9 +74,10 @@ def serve(
             _start(message.request, fds[1:], connection, monitor, host, taken, init)
         else:
             _let_go(init)
-            _exec(message.request, fds[1:], connection, monitor, host, taken)
+            return _exec(message, fds[1:], connection, monitor, host, taken)
     except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
         send(connection, failure(error))
+    return None
 
 
 def _start(
@@ -118,40 +120,33 @@ def _let_go(init: ReadyInit | None) -> None:
 
 
 def _exec(
-    request: ExecRequest,
+    message: Exec,
     fds: list[int],
     connection: socket.socket,
     monitor: socket.socket,
     host: Host,
     taken: Callable[[], None],
-) -> None:
-    if len(fds) < request.attach:
-        raise InvalidArgument("the descriptor of the attached client was not passed")
-    record, pidfd = open_container(request, host)
+) -> OpenedExec | None:
+    request = message.request
+    if len(fds) < request.attach + message.serve:
+        raise InvalidArgument("a descriptor that the request names was not passed")
+    client, rest = tuple(fds[: request.attach]), tuple(fds[request.attach :])
     if request.external is not None:
-        client, rest = tuple(fds[: request.attach]), tuple(fds[request.attach :])
-        _exec_elsewhere(
-            request, record, Passed(client, None, rest), connection, monitor, host, taken
-        )
-        return
-    plan = plan_exec(
-        _decode_process(request),
-        read_spec(record.bundle),
-        request.container_id,
-        record.bundle,
-        cgroup=record.cgroup,
-        layout=host.layout,
-        filters=host.filters,
-        console_size=request.console_size,
-        container_pid=record.pid,
-    )
-    passed = Passed(tuple(fds[: request.attach]), None, tuple(fds[request.attach :]), pidfd)
-    way: Way[Child] = (
-        EnteringWay(plan, passed, host)
-        if plan.enterable
-        else OwnWay(plan, passed, host, existing=True)
-    )
-    _run(plan, request, passed, connection, monitor, host, taken, way)
+        record, _ = open_container(request, host)
+        passed = Passed(client, None, rest)
+        _exec_elsewhere(request, record, passed, connection, monitor, host, taken)
+        return None
+    opened = open_exec(request, host)
+    if message.serve:
+        if opened.plan.enterable:
+            connection.detach()
+            return opened
+        os.close(rest[-1])
+        rest = rest[:-1]
+    passed = Passed(client, None, rest, opened.container)
+    way = OwnWay(opened.plan, passed, host, existing=True)
+    _run(opened.plan, request, passed, connection, monitor, host, taken, way)
+    return None
 
 
 def _start_elsewhere(
@@ -203,7 +198,7 @@ def _exec_elsewhere(
         container_id=request.container_id,
         bundle=record.bundle,
         cgroup=record.cgroup,
-        terminal=_decode_process(request).terminal,
+        terminal=decode_process(request).terminal,
     )
     way = external.ExternalWay(plan, request, runtime, None)
     _run(plan, request, passed, connection, monitor, host, taken, way)
@@ -229,7 +224,7 @@ def _run(
     reach("starter.planned")
     if plan.hooks != Hooks():
         taken()  # nobody is to wait for another's hooks
-    directory, made = _state_dir(request.state_dir)
+    directory, made = open_state_dir(request.state_dir)
     try:
         streams = Streams() if plan.terminal else open_streams(request.open_stdin)
         child = way.begin(streams.theirs, directory)
@@ -238,9 +233,9 @@ def _run(
         def meanwhile() -> tuple[socket.socket, list[int]]:
             for fd in streams.theirs or ():
                 os.close(fd)
-            _record(directory, request, plan, child, host)
+            write_record(directory, request, plan, child, host)
             reach("starter.recorded")
-            return _listen(directory), _follow_kills(request, plan, host)
+            return listen_in(directory), _follow_kills(request, plan, host)
 
         listener, kills = way.complete(child, meanwhile)
         try:
@@ -296,14 +291,6 @@ def _follow_kills(request: StartRequest | ExecRequest, plan: Plan, host: Host) -
     return follow_kills(host.cgroups.open(plan.cgroup))
 
 
-def _listen(directory: int) -> socket.socket:
-    """Listen in the state directory, whose path may be longer than a socket's may be."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(f"/proc/self/fd/{directory}/{state.SOCKET}")
-    listener.listen(4)
-    return listener
-
-
 def _keep(
     plan: Plan,
     request: StartRequest | ExecRequest,
@@ -336,76 +323,3 @@ def _poststart(plan: Plan, child: Begun) -> None:
     if plan.hooks.poststart:
         running = msgspec.structs.replace(plan.state, pid=child.pid, status="running")
         run_hooks(plan.hooks.poststart, running, "poststart")
-
-
-def _state_dir(path: str) -> tuple[int, bool]:
-    """Open the monitor's directory, and whether it had to be made."""
-    if not os.path.isabs(path):
-        raise InvalidArgument(f"the state directory {path!r} is not absolute")
-    made = False
-    try:
-        os.mkdir(path, 0o700)
-        made = True
-    except FileExistsError:
-        pass
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if not made:
-        state.forget(directory)
-    return directory, made
-
-
-def open_streams(open_stdin: bool) -> Streams:
-    """Pipes, and /dev/null where nobody types."""
-    output, output_write = os.pipe()
-    errors, errors_write = os.pipe()
-    stdin: tuple[int, ...] = ()
-    if open_stdin:
-        stdin_read, stdin_write = os.pipe()
-        stdin = (stdin_write,)
-    else:
-        stdin_read = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    return Streams((stdin_read, output_write, errors_write), (output, errors), stdin)
-
-
-def _record(
-    directory: int, request: StartRequest | ExecRequest, plan: Plan, child: Begun, host: Host
-) -> None:
-    ticks = state.start_time_ticks(child.pid)
-    if ticks is None:
-        raise InternalError("the container's set-up disappeared")
-    record = state.ProcessState(
-        id=request.id,
-        pid=child.pid,
-        start_time_ticks=ticks,
-        boot_id=host.boot_id,
-        bundle=plan.bundle,
-        cgroup=plan.cgroup,
-        owns_cgroup=isinstance(request, StartRequest),
-        created_ns=time.time_ns(),
-    )
-    state.write_state(directory, record)
-
-
-def open_container(request: ExecRequest, host: Host) -> tuple[state.ProcessState, int]:
-    """The state of the container that an exec goes into and a pidfd of its first process.
-
-    Conflict if it does not run; the pidfd is checked against the recorded time of its start, so
-    that another process that got its number is never entered.
-    """
-    ended = Conflict(f"Container {request.container_id} is not running")
-    record = state.read_state(request.container_state_dir)
-    if record is None or record.boot_id != host.boot_id or record.pid != request.container_pid:
-        raise ended
-    try:
-        pidfd = os.pidfd_open(record.pid)
-    except ProcessLookupError:
-        raise ended from None
-    if state.start_time_ticks(record.pid) != record.start_time_ticks:
-        os.close(pidfd)
-        raise ended
-    return record, pidfd
-
-
-def _decode_process(request: ExecRequest) -> Process:
-    what = f"the process of exec {request.id} is malformed"
-    return decode(process_decoder, request.process, what)
