@@ -138,7 +138,7 @@ def _exec(
         return None
     opened = open_exec(request, host)
     if message.serve:
-        if opened.plan.enterable:
+        if opened.plan.enterable and not host.layout.unified:
             connection.detach()
             return opened
         os.close(rest[-1])
