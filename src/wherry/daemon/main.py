@@ -22,6 +22,7 @@ from wherry.daemon.listeners import Listener, open_listeners
 from wherry.daemon.locks import locked_root, pid_file
 from wherry.daemon.logs import set_up
 from wherry.daemon.options import Options, read_options
+from wherry.daemon.remap import check_driver, read_user_map
 from wherry.daemon.runtimes import check_default, runtime_commands
 from wherry.engine.api import EngineApi
 from wherry.engine.settings import EngineSettings
@@ -72,6 +73,7 @@ def _opened(settings: EngineSettings) -> Engine:
 
 def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSettings:
     runtimes = runtime_commands(options.add_runtime, options.runtimes)
+    driver = cgroup_driver(options.exec_opts, options.cgroup_parent)
     return EngineSettings(
         data_root=os.path.abspath(options.data_root),
         exec_root=os.path.abspath(options.exec_root),
@@ -84,12 +86,13 @@ def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSett
         bip=options.bip,
         accept_forward=options.accept_forward,
         mtu=options.mtu,
+        users=check_driver(read_user_map(options.userns_remap), driver),
         insecure_registries=options.insecure_registries,
         registry_mirrors=options.registry_mirrors,
         labels=options.labels,
         debug=options.debug,
         cgroup_parent=options.cgroup_parent,
-        systemd_cgroups=cgroup_driver(options.exec_opts, options.cgroup_parent) == "systemd",
+        systemd_cgroups=driver == "systemd",
         runtimes=runtimes,
         log_driver=options.log_driver,
         log_options=options.log_opts,

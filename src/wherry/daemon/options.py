@@ -84,6 +84,11 @@ OPTIONS = (
     Option("exec-opt", "list", "native.cgroupdriver=cgroupfs or systemd", "exec-opts"),
     Option("add-runtime", "list", "NAME=PATH of another OCI runtime"),
     Option("default-runtime", "text", "runtime of containers that name none"),
+    Option(
+        "userns-remap",
+        "text",
+        "USER[:GROUP] (or default) whose subordinate ids containers have on the host",
+    ),
     Option("host-ca", "switch", "show the host's certificate authorities to containers and builds"),
     Option("insecure-tcp", "switch", "allow TCP without TLS: whoever can connect is root"),
     Option(
@@ -134,6 +139,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     add_runtime: tuple[str, ...] = ()
     runtimes: dict[str, RuntimeEntry] = {}
     default_runtime: str = OWN
+    userns_remap: str = ""
     host_ca: bool = False
     insecure_tcp: bool = False
     sockets: tuple[str, ...] = ()

@@ -45,6 +45,7 @@ from wherry.engine.settings import EngineSettings
 from wherry.engine.system import System
 from wherry.engine.table import ContainerTable
 from wherry.engine.trees import ContainerTrees
+from wherry.engine.user_namespaces import UserNamespaces
 from wherry.engine.volume_backups import VolumeBackups
 from wherry.engine.workers import Workers
 from wherry.fs.spread import spread_directories
@@ -218,7 +219,7 @@ def _network_side(
     return _NetworkSide(
         names=names,
         files=NameFileWriter(settings, table, gateway),
-        networking=Networking(host.networks, table, names, events),
+        networking=Networking(host.networks, table, names, events, UserNamespaces(settings, table)),
     )
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from wherry.build.api import BuildRequest, BuildResult, Cancel, ContextStream, Progress
 from wherry.cgroup.api import Stats
+from wherry.engine.events import Kind
 from wherry.engine.network_api import AttachmentApi
 from wherry.engine.records import (
     Container,
@@ -382,6 +383,10 @@ class EventApi(Protocol):
 
     def past(self, since_ns: int, until_ns: int) -> tuple[Event, ...]:
         """Events that are remembered (the last 1,000)."""
+        ...
+
+    def pruned(self, kind: Kind, reclaimed: int) -> None:
+        """Tell that all unused things of a kind were removed; ``reclaimed`` is in bytes."""
         ...
 
 

@@ -65,7 +65,8 @@ class ImageArchives:
 
     # --- save ------------------------------------------------------------------------------
 
-    def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> None:
+    def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> Sequence[Image]:
+        """The images that were written."""
         if not names:
             raise InvalidArgument("save needs the name of at least one image")
         chosen = [self._chosen(name) for name in names]
@@ -83,6 +84,7 @@ class ImageArchives:
         _write_file("manifest.json", msgspec.json.encode(dockers), output)
         _write_file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}', output)
         output(END)
+        return [image for image, _ in chosen]
 
     def _chosen(self, name: str) -> tuple[Image, tuple[str, ...]]:
         """The image, and the names to save with it: the one that was given, none for an id."""
@@ -146,9 +148,14 @@ class ImageArchives:
 
     # --- load ------------------------------------------------------------------------------
 
-    def load(self, archive: BinaryIO, progress: Callable[[ProgressLine], None]) -> None:
+    def load(
+        self,
+        archive: BinaryIO,
+        progress: Callable[[ProgressLine], None],
+        loaded: Callable[[Image], None],
+    ) -> None:
         """DataCorrupt or InvalidArgument with one sentence if the archive is no good; images
-        before the bad one stay."""
+        before the bad one stay, and of those ``loaded`` is told."""
         members = _Members(self._blobs)
         try:
             members.read(archive)
@@ -158,7 +165,7 @@ class ImageArchives:
                     "the archive has no image: it needs a manifest.json or an index.json"
                 )
             for described in found:
-                self._load_image(members, described, progress)
+                loaded(self._load_image(members, described, progress))
         finally:
             members.drop_all_but(self._needed())
 
@@ -173,7 +180,7 @@ class ImageArchives:
         members: _Members,
         described: DockerManifest,
         progress: Callable[[ProgressLine], None],
-    ) -> None:
+    ) -> Image:
         config_json = members.read_small(described.config)
         try:
             config = decoded(config_json, ImageConfig)
@@ -195,6 +202,7 @@ class ImageArchives:
         for line in names or [f"ID: {image.id}"]:
             what = "Loaded image: " if names else "Loaded image "
             progress({"stream": f"{what}{line}\n"})
+        return image
 
     def _load_layer(
         self, members: _Members, member: str, parent: Digest | None, diff_id: Digest

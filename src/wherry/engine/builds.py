@@ -216,7 +216,7 @@ class Builds:
         self._builder().prune([step.key for step in doomed])
         sizes = {step.layer.chain_id: step.layer.size for step in doomed if step.layer}
         reclaimed = sum(sizes.get(chain_id, 0) for chain_id in self._images.collect_garbage())
-        self._events.emit("builder", "prune", "", {"reclaimed": str(reclaimed)})
+        self._events.pruned("builder", reclaimed)
         return PruneReport(removed=tuple(_step_id(step) for step in doomed), reclaimed=reclaimed)
 
     def build(
@@ -237,7 +237,8 @@ class Builds:
             request = msgspec.structs.replace(request, no_cache=True)
         result = self._builder().build(request, context, progress, cancelled)
         for tag in result.tags:
-            self._events.emit("image", "tag", result.image, {"name": tag})
+            labels = self._images.get(result.image).config.config.labels or {}
+            self._events.emit("image", "tag", result.image, {**labels, "name": tag})
         return result
 
 

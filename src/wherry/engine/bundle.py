@@ -26,6 +26,7 @@ from wherry.engine.spec import (
     resolve_user,
 )
 from wherry.engine.table import ContainerTable
+from wherry.engine.user_namespaces import users_of
 from wherry.model.digest import Digest
 from wherry.model.runtime_spec import Mount
 from wherry.snapshot.api import Snapshotter
@@ -90,6 +91,9 @@ class BundleMaker:
             extra_mounts=self._extra_mounts(record),
             extra_env=self._extra_env(record),
             joined=joined_namespaces(record, self._table),
+            users=users_of(self._settings, record.host),
+            user_namespace=connection.user_namespace,
+            own_files=self._settings.data_root.rstrip("/") + "/",
             use_init=bool(record.host.init),
             has_default_apparmor=has_default(self._facts),
         )

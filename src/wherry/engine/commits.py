@@ -136,9 +136,8 @@ class ImageMaker(msgspec.Struct, frozen=True):
                 msgspec.json.encode(made), (layer,), references=(reference,) if reference else ()
             )
         progress({"status": image.id})
-        self.events.emit(
-            "image", "import", image.id, {"name": reference.familiar if reference else image.id}
-        )
+        self._tagged(image, reference)
+        self.events.emit("image", "import", image.id, {"name": image.id})
         return image.id
 
     @contextmanager

@@ -96,7 +96,9 @@ class Containers:
         record = self.get(ref)
         if not record.state.running:
             raise Conflict(f"container {record.id} is not running")
-        return process_table(self._launcher.cgroup(record).pids(), ps_args)
+        table = process_table(self._launcher.cgroup(record).pids(), ps_args)
+        self._events.container("top", record)
+        return table
 
     def changes(self, ref: str) -> tuple[tuple[int, str], ...]:
         record = self.get(ref)

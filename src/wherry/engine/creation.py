@@ -27,6 +27,7 @@ from wherry.engine.settings import EngineSettings
 from wherry.engine.signals import parse_signal
 from wherry.engine.spec import check_supported, merge_config
 from wherry.engine.table import ContainerTable
+from wherry.engine.user_namespaces import check_users, users_of
 from wherry.errors import InvalidArgument, NotFound
 from wherry.model.container import ContainerConfig, HostConfig, LogConfig, NetworkingConfig
 from wherry.model.image import Platform
@@ -91,7 +92,7 @@ class Creator:
             self._mark(container_id)
             undo.callback(self._volumes.release, container_id)
             reach("create.prepared")
-            mounts = self._mounts.make(plan, container_id)
+            mounts = self._mounts.make(plan, container_id, users_of(self._settings, host))
             self._mounts.fill(container_id, mounts)
             reach("create.mounted")
             undo.callback(shutil.rmtree, self._settings.container_dir(container_id), True)
@@ -143,6 +144,7 @@ class Creator:
         check_policy(host.restart_policy, host.auto_remove)
         check_log_config(host.log_config)
         check_runtime(self._settings, host.runtime or "")
+        check_users(self._settings, host)
         port_requests(config, host)
         self._check_links(host)
         self._check_joined(host)

@@ -58,6 +58,9 @@ class Events:
             for callback in self._subscribers.values():
                 callback(event)
 
+    def pruned(self, kind: Kind, reclaimed: int) -> None:
+        self.emit(kind, "prune", "", {"reclaimed": str(reclaimed)})
+
     def container(self, action: str, record: Container, **extra: str) -> None:
         """An event of a container, with its labels, image and name as attributes."""
         attributes = dict(record.config.labels or {})

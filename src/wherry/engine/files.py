@@ -101,13 +101,14 @@ class ContainerFiles:
                 owner=owner,
                 keep_types=keep_types,
                 keep_mounts=True,
+                users=root.users,
             )
         self._events.container("extract-to-dir", record)
 
     def export(self, ref: str, output: Output) -> None:
         entry = self._table.find(ref)
         with self._trees.without_mounts(entry) as root:
-            for piece in batched(pack_tree(root.fd)):
+            for piece in batched(pack_tree(root.fd, users=root.users)):
                 output(piece)
         self._events.container("export", entry.record)
 
@@ -170,11 +171,12 @@ def _link_target(root: Root, place: _Place) -> str:
 def _pack(root: Root, place: _Place) -> Iterator[bytes]:
     """The archive of one file, or of a directory and all in it, under its last name."""
     if stat.S_ISDIR(place.status.st_mode):
-        yield from _pack_directory(place)
+        yield from _pack_directory(root, place)
         return
     parent, name = root.open_parent(place.path)
     try:
-        yield from Packer().node(Node(place.name, name, parent, place.status))
+        packer = Packer(users=root.users)
+        yield from packer.node(Node(place.name, name, parent, place.status))
     except OSError as error:
         raise Conflict(f"cannot copy {place.path}: {error.strerror or error}") from error
     finally:
@@ -182,11 +184,11 @@ def _pack(root: Root, place: _Place) -> Iterator[bytes]:
     yield END
 
 
-def _pack_directory(place: _Place) -> Iterator[bytes]:
+def _pack_directory(root: Root, place: _Place) -> Iterator[bytes]:
     fd = os.open(".", OPEN_DIRECTORY, dir_fd=place.fd)
     try:
-        yield from Packer().node(Node(place.name, ".", fd, os.fstat(fd)))
-        yield from pack_tree(fd, prefix=f"{place.name}/", skip=_is_of_kernel)
+        yield from Packer(users=root.users).node(Node(place.name, ".", fd, os.fstat(fd)))
+        yield from pack_tree(fd, prefix=f"{place.name}/", skip=_is_of_kernel, users=root.users)
     finally:
         os.close(fd)
 

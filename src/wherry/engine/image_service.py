@@ -48,14 +48,15 @@ class ImageService(ImageLibrary, frozen=True):
         self.registries.login(credentials)
 
     def save(self, names: Sequence[str], output: Callable[[bytes], None]) -> None:
-        self.archives.save(names, output)
+        for image in self.archives.save(names, output):
+            self._event("save", image, image.id)
 
     def load(self, archive: BinaryIO, progress: Progress) -> None:
-        self.archives.load(archive, progress)
+        self.archives.load(archive, progress, lambda image: self._event("load", image, image.id))
 
     def bootstrap(self, name: str, *, progress: Progress) -> Image:
         image = self.bootstrapper().bootstrap(name, progress)
-        self.events.emit("image", "import", image.id, {"name": name})
+        self._event("import", image, name)
         return image
 
     def bootstrap_names(self) -> tuple[tuple[str, str], ...]:

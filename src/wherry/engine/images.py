@@ -109,12 +109,12 @@ class ImageLibrary(msgspec.Struct, frozen=True):
     def _untag(self, image: Image, text: str) -> RemovedImage:
         reference = parse_reference(text)
         self.store.untag(reference)
-        self._event("untag", image, reference.familiar)
+        self._event("untag", image, image.id)
         return RemovedImage(untagged=reference.familiar)
 
     def _delete(self, image: Image) -> tuple[RemovedImage, ...]:
         layers = self.store.remove(image.id)
-        self._event("delete", image, image.id)
+        self.events.emit("image", "delete", image.id, {"name": image.id})
         return tuple(RemovedImage(deleted=digest) for digest in (image.id, *layers))
 
     def _event(self, action: str, image: Image, name: str) -> None:

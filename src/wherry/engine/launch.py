@@ -22,6 +22,7 @@ from wherry.engine.records import Container
 from wherry.engine.runtimes import check_mounts, external_runtime
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import PendingAttach
+from wherry.engine.user_namespaces import check_users
 from wherry.errors import Conflict, NotFound, WherryError
 from wherry.network.api import Endpoint, PublishedPort
 from wherry.runtime.api import Process, Runtime, StartRequest
@@ -72,6 +73,7 @@ class Launcher:
             self.forget(record.id)  # of a run whose end could not be written down
             undo.callback(self.forget, record.id)
             check_mounts(self._settings, record)
+            check_users(self._settings, record.host)
             prepared = self._sources.open(record)
             undo.callback(self._sources.close, record.id)
             connection = self._networking.connect(record)

@@ -248,6 +248,7 @@ class Lifecycle:
             return
         if not _within(ended, None if seconds < 0 else seconds):
             self._signal_if_running(entry, signal.SIGKILL)
+            self._events.container("kill", entry.record, signal=str(int(signal.SIGKILL)))
             if not _within(ended, _KILL_SECONDS):
                 raise Conflict(f"container {record.name} did not end after SIGKILL")
         self._events.container("stop", entry.record)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from wherry.engine.mounts import PlannedMount
 from wherry.engine.records import MountPoint
+from wherry.model.users import UserMap
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Images
 from wherry.volume.api import Volumes
@@ -24,16 +25,19 @@ class MountMaker:
         self._images = images
         self._snapshots = snapshots
 
-    def make(self, plan: Iterable[PlannedMount], container_id: str) -> tuple[MountPoint, ...]:
-        """The mounts as they will be reported; volumes are in use by the container afterwards."""
-        return tuple(self._make(mount, container_id) for mount in plan)
+    def make(
+        self, plan: Iterable[PlannedMount], container_id: str, users: UserMap | None = None
+    ) -> tuple[MountPoint, ...]:
+        """The mounts as they will be reported; volumes are in use by the container afterwards.
+        Directories of the host that are made belong to the root of the container's ``users``."""
+        return tuple(self._make(mount, container_id, users) for mount in plan)
 
-    def _make(self, mount: PlannedMount, container_id: str) -> MountPoint:
+    def _make(self, mount: PlannedMount, container_id: str, users: UserMap | None) -> MountPoint:
         if mount.type == "volume":
             return self._volume(mount, container_id)
         image = self._images.get(mount.source) if mount.type == "image" else None
         if mount.create_source and not os.path.lexists(mount.source):
-            os.makedirs(mount.source, exist_ok=True)
+            _make_directories(mount.source, users.root if users else (0, 0))
         return MountPoint(
             type=mount.type,
             source=mount.source,
@@ -83,3 +87,15 @@ class MountMaker:
                 self._volumes.populate(mount.name, root, mount.destination)
         finally:
             os.close(root)
+
+
+def _make_directories(path: str, owner: tuple[int, int]) -> None:
+    """Make a directory and those above it that are missing."""
+    above = os.path.dirname(path)
+    if not os.path.lexists(above):
+        _make_directories(above, owner)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    os.chown(path, *owner, follow_symlinks=False)

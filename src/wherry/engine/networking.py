@@ -20,7 +20,8 @@ from wherry.engine.network_requests import (
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable
-from wherry.errors import Conflict, NotFound
+from wherry.engine.user_namespaces import UserNamespaces
+from wherry.errors import Conflict, NotFound, NotSupported
 from wherry.network.api import (
     Endpoint,
     Listening,
@@ -31,6 +32,7 @@ from wherry.network.api import (
     Sandbox,
 )
 from wherry.sys.faults import reach
+from wherry.sys.users import make_network
 
 _NOTHING = Publication(ports=(), sockets=())
 
@@ -42,6 +44,13 @@ class Connection(msgspec.Struct, frozen=True):
     endpoints: dict[str, Endpoint] = {}
     ports: tuple[PublishedPort, ...] = ()
     sockets: tuple[int, ...] = ()
+    users: int | None = None
+    """A descriptor of the container's user namespace, if that is not the host's."""
+
+    @property
+    def user_namespace(self) -> str:
+        """A path of it that is good until this is closed; empty for the host's."""
+        return "" if self.users is None else f"/proc/{os.getpid()}/fd/{self.users}"
 
     @property
     def netns_fd(self) -> int | None:
@@ -58,28 +67,47 @@ class Connection(msgspec.Struct, frozen=True):
             os.close(descriptor)
         if self.sandbox:
             self.sandbox.close()
+        if self.users is not None:
+            os.close(self.users)
 
 
 class Networking:
     """Connects containers when they start and disconnects them when they end."""
 
     def __init__(
-        self, networks: Networks, containers: ContainerTable, names: NameService, events: Events
+        self,
+        networks: Networks,
+        containers: ContainerTable,
+        names: NameService,
+        events: Events,
+        users: UserNamespaces,
     ) -> None:
         self._networks = networks
         self._containers = containers
         self._names = names
         self._events = events
+        self._users = users
 
     def connect(self, record: Container) -> Connection:
-        """Set up the network of a start; nothing is left after an error."""
+        """Set up the network of a start, and the namespaces that it belongs to; nothing is left
+        after an error."""
+        users = self._users.open(record)
+        try:
+            connection = self._connect(record, users)
+        except BaseException:
+            if users is not None:
+                os.close(users)
+            raise
+        return msgspec.structs.replace(connection, users=users)
+
+    def _connect(self, record: Container, users: int | None) -> Connection:
         mode = network_mode(record.host)
         if mode == "host":
             return Connection(sandbox=None)
         if mode.startswith("container:"):
             return Connection(sandbox=self._shared(mode.removeprefix("container:")))
         with ExitStack() as undo:
-            sandbox = self._networks.new_sandbox()
+            sandbox = self._new_sandbox(users)
             undo.callback(sandbox.close)
             if mode == "none" or record.config.network_disabled or not record.networking:
                 undo.pop_all()
@@ -95,6 +123,16 @@ class Networking:
             reach("names.told")
             undo.pop_all()
         return Connection(sandbox, endpoints, publication.ports, publication.sockets)
+
+    def _new_sandbox(self, users: int | None) -> Sandbox:
+        if users is None:
+            return self._networks.new_sandbox()
+        try:
+            return self._networks.adopt_sandbox(make_network(users))
+        except OSError as error:
+            raise NotSupported(
+                f"cannot make a network namespace for other users: {error.strerror}"
+            ) from error
 
     def _shared(self, ref: str) -> Sandbox:
         other = self._containers.find(ref).record

@@ -8,6 +8,8 @@ from functools import cache
 
 import msgspec
 
+from wherry.model.users import UserMap
+
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All paths are absolute. Two engines with different roots share nothing."""
@@ -27,6 +29,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     accept_forward: bool = False
     """Whether containers' packets pass a FORWARD chain of iptables that drops, as Docker's do."""
     mtu: int = 0
+    users: UserMap | None = None
+    """The host's ids of containers that do not ask for the host's own (``--userns-remap``)."""
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ class System:
             paused=paused,
             stopped=len(states) - running - paused,
             images=len(self._images.list()),
-            security_options=_security_options(),
+            security_options=_security_options(self._settings),
             warnings=apparmor.warnings(host_facts()),
             labels=self._settings.labels,
             http_proxy=proxies.get("HTTP_PROXY") or proxies.get("http_proxy", ""),
@@ -113,8 +113,10 @@ def _operating_system() -> str:
     return "Linux"
 
 
-def _security_options() -> tuple[str, ...]:
+def _security_options(settings: EngineSettings) -> tuple[str, ...]:
     options = ["name=seccomp,profile=builtin", "name=cgroupns"]
     if host_facts().apparmor:
         options.insert(0, "name=apparmor")
+    if settings.users is not None:
+        options.append("name=userns")
     return tuple(options)

@@ -24,6 +24,7 @@ from wherry.engine.mount_sources import MountSources
 from wherry.engine.records import Container, MountPoint
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry
+from wherry.engine.user_namespaces import users_in
 from wherry.errors import Conflict, InternalError, NotFound, WherryError
 from wherry.fs.root import Root
 from wherry.snapshot.api import OverlayMount, Snapshotter
@@ -67,7 +68,7 @@ class ContainerTrees:
                 yield held.enter_context(self._stopped(entry))
                 return
             with self._process(entry.record) as process:
-                root = Root(os.open("root", _PATH, dir_fd=process))
+                root = Root(os.open("root", _PATH, dir_fd=process), users_in(process))
             held.close()
             with root:
                 yield root
@@ -82,7 +83,7 @@ class ContainerTrees:
                     yield root
                 return
             with self._process(entry.record) as process:
-                root = Root(_in_thread(lambda: _clone_root(process)))
+                root = Root(_in_thread(lambda: _clone_root(process)), users_in(process))
             held.close()
             with root:
                 yield root

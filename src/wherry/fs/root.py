@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from wherry.errors import InvalidArgument
 from wherry.fs.walk import Node, walk
+from wherry.model.users import UserMap
 from wherry.sys import files
 
 _IN_ROOT = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
@@ -27,9 +28,11 @@ class Root:
     OSError with the path as the kernel gives it. A context that closes the descriptor.
     """
 
-    def __init__(self, fd: int) -> None:
-        """Takes over a descriptor of a directory."""
+    def __init__(self, fd: int, users: UserMap | None = None) -> None:
+        """Takes over a descriptor of a directory. ``users`` tells whose its files are, where the
+        host says otherwise: in the tree of a process with a user namespace."""
         self.fd = fd
+        self.users = users
 
     @classmethod
     def at(cls, path: str) -> Root:

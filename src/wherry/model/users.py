@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from wherry.errors import InvalidArgument
 from wherry.model.idmap import IdRange
 
 NOBODY = 65534
@@ -21,7 +22,18 @@ class UserMap(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def root(self) -> tuple[int, int]:
         """The host's ids of the container's root."""
-        return to_host(self.uids, 0) or 0, to_host(self.gids, 0) or 0
+        return self.on_host(0, 0)
+
+    def on_host(self, uid: int, gid: int) -> tuple[int, int]:
+        """The host's ids of an owner in the container; InvalidArgument if it has none."""
+        found = to_host(self.uids, uid), to_host(self.gids, gid)
+        if found[0] is None or found[1] is None:
+            raise InvalidArgument(f"the container has no user or group {uid}:{gid}")
+        return found[0], found[1]
+
+    def in_container(self, uid: int, gid: int) -> tuple[int, int]:
+        """An owner on the host as the container sees it."""
+        return to_container(self.uids, uid), to_container(self.gids, gid)
 
 
 def to_host(ranges: Sequence[IdRange], number: int) -> int | None:

@@ -166,6 +166,11 @@ class Networks(Protocol):
         """A fresh network namespace with ``lo`` up (from a small pool)."""
         ...
 
+    def adopt_sandbox(self, netns_fd: int) -> Sandbox:
+        """A fresh network namespace that another user namespace owns, with ``lo`` up; takes over
+        the descriptor."""
+        ...
+
     def open_sandbox(self, pid: int) -> Sandbox:
         """The namespace of a running process."""
         ...

@@ -33,7 +33,7 @@ from wherry.network.naming import HostNames
 from wherry.network.publishing import Publisher
 from wherry.network.records import Records
 from wherry.network.rules_watch import RulesWatch
-from wherry.network.sandbox import NetnsSandbox, SandboxPool, open_sandbox
+from wherry.network.sandbox import NetnsSandbox, SandboxPool, adopt_sandbox, open_sandbox
 from wherry.network.slices import Slices
 from wherry.network.subnets import Prefix
 from wherry.store.database import Database
@@ -205,6 +205,9 @@ class BridgeNetworks:
 
     def new_sandbox(self) -> NetnsSandbox:
         return self._pool.take()
+
+    def adopt_sandbox(self, netns_fd: int) -> NetnsSandbox:
+        return adopt_sandbox(netns_fd)
 
     def open_sandbox(self, pid: int) -> NetnsSandbox:
         return open_sandbox(pid)

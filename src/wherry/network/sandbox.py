@@ -139,15 +139,34 @@ def open_sandbox(pid: int) -> NetnsSandbox:
     return NetnsSandbox(fd)
 
 
+def adopt_sandbox(netns_fd: int) -> NetnsSandbox:
+    """A fresh namespace that somebody else has made, set up; takes over the descriptor. OSError."""
+    try:
+        return run_inside(netns_fd, lambda: _furnish(netns_fd))
+    except BaseException:
+        os.close(netns_fd)
+        raise
+
+
 def _make() -> NetnsSandbox:
     """A new sandbox; leaves the calling thread inside."""
     unshare(CLONE_NEWNET)
+    fd = open_own_namespace()
+    try:
+        return _furnish(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _furnish(fd: int) -> NetnsSandbox:
+    """Set up the namespace that the calling thread is in."""
     route = RouteConnection()
     try:
         route.take_up("lo")
         for name, value in _SETTINGS.items():
             sysctl.write(name, value)
-        return NetnsSandbox(open_own_namespace(), route)
+        return NetnsSandbox(fd, route)
     except BaseException:
         route.close()
         raise

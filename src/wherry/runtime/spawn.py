@@ -49,7 +49,7 @@ from wherry.runtime.messages import (
 )
 from wherry.runtime.ops.base import Setup, reason, run
 from wherry.runtime.ops.idmap import write_mappings
-from wherry.runtime.ops.prepared import prepare
+from wherry.runtime.ops.prepared import give, prepare
 from wherry.runtime.passage import enter, through
 from wherry.runtime.plan import Plan
 from wherry.sys.faults import reach
@@ -107,6 +107,8 @@ class Group:
         elif self.cgroup is None:
             cgroups = scopes(self._cgroups) if plan.scope else self._cgroups
             self.cgroup = cgroups.create(plan.cgroup, plan.resources, first)
+        elif first:
+            self.cgroup.add(first)
         return self.cgroup
 
     def abandon(self) -> None:
@@ -144,6 +146,8 @@ def spawn(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = group.open().directory_fd() if unified and not plan.scope else None
     prepared = prepare(plan.prepared_mounts, plan.listener)
+    if plan.streams_owner >= 0:
+        give(stdio or (), plan.streams_owner)
 
     def clone() -> tuple[int, int]:
         flags = plan.clone_flags | (CLONE_PARENT if sibling or apart else 0)
@@ -155,6 +159,8 @@ def spawn(
 
     try:
         if not apart:
+            if plan.moved and plan.passage and not plan.scope:
+                group.open()  # while this process still may
             enter(plan.passage)  # a sibling's other parent ends soon, wherever it is
         pid, pidfd = through(plan.passage, clone) if apart else clone()
     except OSError as error:

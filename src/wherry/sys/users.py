@@ -16,20 +16,19 @@ Range = tuple[int, int, int]
 """The first id inside, the first outside, and how many (user_namespaces(7))."""
 
 
-def make_users_and_network(uids: Sequence[Range], gids: Sequence[Range]) -> tuple[int, int]:
-    """Descriptors of a user namespace with these ids and of a network namespace of its own.
-    OSError."""
+def make_users(uids: Sequence[Range], gids: Sequence[Range]) -> int:
+    """A descriptor of a user namespace with these ids. OSError."""
 
     def write(pid: int) -> None:
         for name, ranges in (("uid_map", uids), ("gid_map", gids)):
             fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
             try:
-                os.write(fd, "".join("%d %d %d\n" % one for one in ranges).encode())
+                lines = (f"{inside} {outside} {count}\n" for inside, outside, count in ranges)
+                os.write(fd, "".join(lines).encode())
             finally:
                 os.close(fd)
 
-    users, network = _made(lambda: unshare(CLONE_NEWUSER | CLONE_NEWNET), ("user", "net"), write)
-    return users, network
+    return _made(lambda: unshare(CLONE_NEWUSER), "user", write)
 
 
 def make_network(users: int) -> int:
@@ -39,13 +38,11 @@ def make_network(users: int) -> int:
         setns(users, CLONE_NEWUSER)
         unshare(CLONE_NEWNET)
 
-    return _made(enter, ("net",), lambda pid: None)[0]
+    return _made(enter, "net", lambda pid: None)
 
 
-def _made(
-    enter: Callable[[], None], files: Sequence[str], complete: Callable[[int], None]
-) -> list[int]:
-    """Descriptors of what a child has made by ``enter``."""
+def _made(enter: Callable[[], None], file: str, complete: Callable[[int], None]) -> int:
+    """A descriptor of what a child has made by ``enter``."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -58,22 +55,10 @@ def _made(
                 number = answer[0] if answer else 0
                 raise OSError(number, os.strerror(number))
             complete(pid)
-            return _open_all(pid, files)
+            return os.open(f"/proc/{pid}/ns/{file}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             ours.shutdown(socket.SHUT_RDWR)
             os.waitpid(pid, 0)
-
-
-def _open_all(pid: int, files: Sequence[str]) -> list[int]:
-    opened: list[int] = []
-    try:
-        for name in files:
-            opened.append(os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC))
-    except BaseException:
-        for fd in opened:
-            os.close(fd)
-        raise
-    return opened
 
 
 def _hold(enter: Callable[[], None], ours: socket.socket, theirs: socket.socket) -> None:

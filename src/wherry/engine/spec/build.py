@@ -7,6 +7,7 @@ from wherry.engine.spec.inputs import SpecInputs
 from wherry.engine.spec.mounts import container_mounts, root_propagation
 from wherry.engine.spec.namespaces import namespaces
 from wherry.engine.spec.process import container_process
+from wherry.engine.spec.remap import mappings
 from wherry.engine.spec.resources import container_resources
 from wherry.engine.spec.security import (
     SecurityOptions,
@@ -61,8 +62,10 @@ def _linux(
         cgroups_path=inputs.cgroup_path,
         resources=container_resources(host, facts, inputs.devices),
         rootfs_propagation=root_propagation(mounts),
+        uid_mappings=mappings(inputs.users.uids) if inputs.users else (),
+        gid_mappings=mappings(inputs.users.gids) if inputs.users else (),
         seccomp=seccomp_filter(options, host, bounding, facts),
-        sysctl=container_sysctls(host),
+        sysctl=container_sysctls(host, inputs.users),
         masked_paths=masked_paths(options, host),
         readonly_paths=readonly_paths(options, host),
     )

@@ -10,6 +10,7 @@ from wherry.engine.spec.facts import HostFacts
 from wherry.engine.spec.users import ResolvedUser
 from wherry.model.container import ContainerConfig, HostConfig
 from wherry.model.runtime_spec import Mount
+from wherry.model.users import UserMap
 
 
 class NameFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,5 +54,10 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     extra_mounts: tuple[Mount, ...] = ()
     extra_env: tuple[str, ...] = ()
     joined: Joined = Joined()
+    users: UserMap | None = None
+    """The container's users, if they are not the host's: in the namespace with that path."""
+    user_namespace: str = ""
+    own_files: str = ""
+    """Below this directory, given with a slash at its end, all is the engine's own."""
     use_init: bool = False
     has_default_apparmor: bool = False

@@ -10,6 +10,7 @@ import msgspec
 from wherry.engine.records import MountPoint
 from wherry.engine.spec.idmaps import Mappings, id_mappings
 from wherry.engine.spec.inputs import NameFiles, SpecInputs
+from wherry.engine.spec.remap import with_users
 from wherry.errors import InvalidArgument
 from wherry.model.container import TmpfsOptions
 from wherry.model.runtime_spec import LAYER_OPTION, SUBDIRECTORY_OPTION, Mount
@@ -60,11 +61,16 @@ def container_mounts(inputs: SpecInputs) -> tuple[Mount, ...]:
     asked = sorted(_asked(inputs), key=lambda mount: _depth(mount.destination))
     taken = {posixpath.normpath(mount.destination) for mount in asked}
     defaults = [_adapted(mount, inputs) for mount in _defaults(inputs)]
-    return (*(mount for mount in defaults if not _is_taken(mount.destination, taken)), *asked)
+    mounts = (*(mount for mount in defaults if not _is_taken(mount.destination, taken)), *asked)
+    if inputs.users is None:
+        return mounts
+    return tuple(with_users(mounts, inputs.users, inputs.own_files))
 
 
 def _defaults(inputs: SpecInputs) -> Iterator[Mount]:
-    yield from (_PROC, _DEV, _PTS, _SYS, _CGROUP, _MQUEUE)
+    yield from (_PROC, _DEV, _PTS, _SYS, _CGROUP)
+    if inputs.users is None or inputs.host.ipc_mode != "host":  # which they have no power over
+        yield _MQUEUE
     shm = _shm(inputs)
     if shm is not None:
         yield shm

@@ -22,6 +22,8 @@ def namespaces(inputs: SpecInputs) -> tuple[LinuxNamespace, ...]:
         found.append(LinuxNamespace(type="uts"))
     found += _by_mode("pid", host.pid_mode, joined.pid, inputs)
     found += _by_mode("ipc", host.ipc_mode, joined.ipc, inputs)
+    if inputs.users is not None:
+        found.append(LinuxNamespace(type="user", path=inputs.user_namespace))
     if host.cgroupns_mode != "host":
         found.append(LinuxNamespace(type="cgroup"))
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wherry.engine.spec.namespaces import has_own_network
 from wherry.errors import InvalidArgument
 from wherry.model.container import HostConfig
+from wherry.model.users import UserMap
 
 _IPC = frozenset(
     f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni")
@@ -17,9 +18,10 @@ _NETWORK_DEFAULTS = {
 }
 
 
-def container_sysctls(host: HostConfig) -> dict[str, str]:
-    """Docker's defaults for a network namespace of its own, and what was asked for."""
-    defaults = _NETWORK_DEFAULTS if has_own_network(host) else {}
+def container_sysctls(host: HostConfig, users: UserMap | None = None) -> dict[str, str]:
+    """Docker's defaults for a network namespace of its own, and what was asked for. With ``users``
+    that are not the host's the engine has set them: only the host knows all groups."""
+    defaults = _NETWORK_DEFAULTS if has_own_network(host) and users is None else {}
     return {**defaults, **(host.sysctls or {})}
 
 

@@ -22,6 +22,7 @@ from wherry.fs.tar.entry import DEFAULT_LIMITS, NO_XATTRS, Entry, Kind
 from wherry.fs.tar.layer import WHITEOUT
 from wherry.fs.tar.parents import OPAQUE, is_whiteout
 from wherry.fs.walk import Node, open_below, walk
+from wherry.model.users import UserMap
 
 _CHUNK = 1024 * 1024
 _NANO = 1_000_000_000
@@ -50,14 +51,17 @@ class Packer:
         max_mtime: int | None = None,
         owner: tuple[int, int] | None = None,
         holes: bool = False,
+        users: UserMap | None = None,
     ) -> None:
         """``prefix`` goes in front of every name. ``max_mtime``: later times become this one, in
         seconds since the epoch. ``owner`` replaces all owners. ``holes``: sparse files are stored
-        as such, in GNU's form, instead of with zeros."""
+        as such, in GNU's form, instead of with zeros. ``users``: owners are told as a container
+        with these sees them."""
         self._prefix = prefix
         self._max_ns = None if max_mtime is None else max_mtime * _NANO
         self._owner = owner
         self._holes = holes
+        self._users = users
         self._links: dict[tuple[int, int], str] = {}
 
     def node(self, node: Node) -> Iterable[bytes]:
@@ -89,6 +93,8 @@ class Packer:
         if self._max_ns is not None and mtime > self._max_ns:
             mtime = self._max_ns
         uid, gid = self._owner or (status.st_uid, status.st_gid)
+        if self._users is not None:
+            uid, gid = self._users.in_container(uid, gid)
         device = (0, 0)
         if kind is Kind.CHARACTER or kind is Kind.BLOCK:
             device = (os.major(status.st_rdev), os.minor(status.st_rdev))
@@ -178,6 +184,7 @@ def pack_tree(
     owner: tuple[int, int] | None = None,
     max_mtime: int | None = None,
     holes: bool = False,
+    users: UserMap | None = None,
 ) -> Iterator[bytes]:
     """A tar stream of what is below the directory ``start`` of ``root``, reached without links.
 
@@ -185,7 +192,7 @@ def pack_tree(
     ``include_start`` adds ``start`` itself. ``skip`` leaves out a name and all below it; the rest
     is as for :class:`Packer`.
     """
-    packer = Packer(prefix=prefix, max_mtime=max_mtime, owner=owner, holes=holes)
+    packer = Packer(prefix=prefix, max_mtime=max_mtime, owner=owner, holes=holes, users=users)
     if include_start:
         yield from _start(packer, root, start)
     for node in walk(root, start, skip=skip, unseen=True):

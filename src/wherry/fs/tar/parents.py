@@ -95,8 +95,16 @@ class OnCopyUp(Protocol):
 class Parents:
     """Resolves, makes and remembers the directories that entries belong into."""
 
-    def __init__(self, upper: int, lower: int | None, on_copy_up: OnCopyUp) -> None:
-        """Borrows both descriptors of directories."""
+    def __init__(
+        self,
+        upper: int,
+        lower: int | None,
+        on_copy_up: OnCopyUp,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        """Borrows both descriptors of directories; ``owner`` gets those that are made, instead of
+        this process."""
+        self._owner = owner
         self.root = Directory(os.dup(upper), "", None, lower is not None)
         self._lower = lower
         self._on_copy_up = on_copy_up
@@ -207,6 +215,8 @@ class Parents:
         """Make a directory in upper, mode 0755; ``opaque`` hides what is below, if anything is."""
         os.mkdir(name, 0o755, dir_fd=here.fd)
         fd = os.open(name, _DIRECTORY, dir_fd=here.fd)
+        if self._owner is not None:
+            os.fchown(fd, *self._owner)
         directory = Directory(fd, here.child_path(name), here, here.merged and not opaque)
         os.fchmod(fd, 0o755)
         if opaque and here.merged:

@@ -30,6 +30,7 @@ from wherry.fs.tar.entry import DEFAULT_LIMITS, BadArchive, Entry, Kind, Limits
 from wherry.fs.tar.parents import Directory, Parents, clean
 from wherry.fs.tar.reader import Readable, TarReader
 from wherry.fs.walk import walk
+from wherry.model.users import UserMap
 from wherry.sys import files
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,6 +48,7 @@ def extract(
     owner: Owner | None = None,
     keep_types: bool = False,
     keep_mounts: bool = False,
+    users: UserMap | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Unpack an archive below an open directory; names starting with ``.wh.`` mean nothing.
@@ -56,12 +58,13 @@ def extract(
     (InvalidArgument) to put a directory in the place of something else or the reverse. A directory
     over a directory takes its attributes. ``keep_mounts`` refuses (Conflict) to replace what a
     mount is on: the kernel does so only in the mount's own namespace, and takes it away elsewhere.
+    ``users``: owners are those of a container with these.
 
     BadArchive, PermissionDenied on what is read-only, ResourceExhausted for a full disk,
     InternalError; what was unpacked before an error stays.
     """
     with Unpacker(
-        root, None, owner=owner, keep_types=keep_types, keep_mounts=keep_mounts
+        root, None, owner=owner, keep_types=keep_types, keep_mounts=keep_mounts, users=users
     ) as unpacker:
 
         def add_below(entry: Entry, reader: TarReader) -> None:
@@ -91,8 +94,10 @@ class Unpacker:
         owner: Owner | None = None,
         keep_types: bool = False,
         keep_mounts: bool = False,
+        users: UserMap | None = None,
     ) -> None:
-        self.parents = Parents(upper, lower, self._remember_time)
+        self.parents = Parents(upper, lower, self._remember_time, users.root if users else None)
+        self._users = users
         self._owner = owner
         self._keep_types = keep_types
         self._keep_mounts = keep_mounts
@@ -162,10 +167,14 @@ class Unpacker:
             os.close(fd)
         self.parents.changed(parent, name, replaced=False)
 
+    def _owner_of(self, entry: Entry) -> Owner:
+        owner = self._owner or (entry.uid, entry.gid)
+        return owner if self._users is None else self._users.on_host(*owner)
+
     def _own(self, fd: int, entry: Entry) -> None:
         """Owner, then mode. Most files have both by their making, and each change is a transaction
         of the file system's."""
-        owner = self._owner or (entry.uid, entry.gid)
+        owner = self._owner_of(entry)
         status = os.fstat(fd)
         changed = owner != (status.st_uid, status.st_gid)
         if changed:
@@ -185,7 +194,7 @@ class Unpacker:
         self._finish_directory(directory, entry)
 
     def _finish_directory(self, directory: Directory, entry: Entry) -> None:
-        uid, gid = self._owner or (entry.uid, entry.gid)
+        uid, gid = self._owner_of(entry)
         attributes.set_owner_and_mode(directory.fd, uid, gid, entry.mode)
         attributes.set_xattrs(directory.fd, entry.xattrs)
         self._remember_time(directory, entry.mtime_ns)
@@ -205,7 +214,7 @@ class Unpacker:
         self._finish_special(parent, name, entry)
 
     def _finish_special(self, parent: Directory, name: str, entry: Entry) -> None:
-        uid, gid = self._owner or (entry.uid, entry.gid)
+        uid, gid = self._owner_of(entry)
         os.chown(name, uid, gid, dir_fd=parent.fd, follow_symlinks=False)
         path = attributes.proc_path(parent.fd, name)
         if entry.kind is not Kind.SYMLINK:

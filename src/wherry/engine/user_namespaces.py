@@ -1,0 +1,116 @@
+"""Containers whose users are not the host's (``--userns-remap``).
+
+Each has a user namespace of its own, unless it shares other namespaces of a container: those belong
+to that one's. The engine makes it, and in it the network namespace that it is to set up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from wherry.engine.records import Container
+from wherry.engine.settings import EngineSettings
+from wherry.engine.table import ContainerTable
+from wherry.errors import Conflict, InvalidArgument, NotSupported
+from wherry.model.container import HostConfig
+from wherry.model.idmap import IdRange
+from wherry.model.users import UserMap
+from wherry.sys.users import Range, make_users
+
+_CONTAINER = "container:"
+_ALL = (IdRange(0, 0, 2**32 - 1),)
+"""The map of the host's own namespace."""
+
+
+def users_of(settings: EngineSettings, host: HostConfig) -> UserMap | None:
+    """The ids of a container's users on the host; None if they are the same."""
+    return None if host.userns_mode == "host" else settings.users
+
+
+def users_in(process: int) -> UserMap | None:
+    """The users of a running process, by its directory in /proc; None if they are the host's."""
+    uids, gids = _read_map(process, "uid_map"), _read_map(process, "gid_map")
+    return None if uids == gids == _ALL else UserMap(uids=uids, gids=gids)
+
+
+def _read_map(process: int, name: str) -> tuple[IdRange, ...]:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
+    with open(fd, encoding="ascii") as file:
+        return tuple(IdRange(*map(int, line.split())) for line in file)
+
+
+def check_users(settings: EngineSettings, host: HostConfig) -> None:
+    """InvalidArgument, in Docker's words, for what needs the host's own users."""
+    if users_of(settings, host) is None:
+        return
+    if host.privileged:
+        raise InvalidArgument(
+            "privileged mode is incompatible with user namespaces.  You must run the container in "
+            "the host namespace when running privileged mode"
+        )
+    if host.network_mode == "host":
+        raise InvalidArgument(
+            "cannot share the host's network namespace when user namespaces are enabled"
+        )
+    if host.pid_mode == "host":
+        raise InvalidArgument(
+            "cannot share the host PID namespace when user namespaces are enabled"
+        )
+    _check_here(settings, host)
+
+
+def _check_here(settings: EngineSettings, host: HostConfig) -> None:
+    """What our own way of mapping files cannot do."""
+    if host.runtime in settings.runtimes:
+        raise NotSupported(
+            f"the runtime {host.runtime} is not supported together with --userns-remap: use our "
+            "own, or --userns=host"
+        )
+
+
+class UserNamespaces:
+    """Makes and opens the namespaces of containers' users."""
+
+    def __init__(self, settings: EngineSettings, containers: ContainerTable) -> None:
+        self._settings = settings
+        self._containers = containers
+
+    def open(self, record: Container) -> int | None:
+        """A descriptor of the namespace that a container is to be in; None for the host's.
+
+        Conflict if it shares something of a container that does not run, or with other users.
+        """
+        users = users_of(self._settings, record.host)
+        if users is None:
+            return None
+        for reference in _shared(record.host):
+            return self._open_of(self._containers.find(reference).record)
+        try:
+            return make_users(_ranges(users.uids), _ranges(users.gids))
+        except OSError as error:
+            raise NotSupported(f"cannot make a user namespace: {error.strerror}") from error
+
+    def _open_of(self, other: Container) -> int:
+        if users_of(self._settings, other.host) is None:
+            raise Conflict(
+                f"cannot share namespaces of {other.name}, which has the host's users: give both "
+                "containers --userns=host, or none"
+            )
+        try:
+            return os.open(f"/proc/{other.state.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise Conflict(
+                f"cannot join the user namespace of a non running container: {other.name}"
+            ) from None
+
+
+def _shared(host: HostConfig) -> Iterator[str]:
+    """The containers that modes name."""
+    for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
+        if mode.startswith(_CONTAINER):
+            yield mode.removeprefix(_CONTAINER)
+
+
+def _ranges(ranges: Sequence[IdRange]) -> list[Range]:
+    return [(one.container, one.host, one.count) for one in ranges]
