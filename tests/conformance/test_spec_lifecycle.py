@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.bundles import OTHER, Bundles, Config, eventually
+from tests.patience import patience
 
 pytestmark = pytest.mark.root
 
@@ -229,7 +230,7 @@ def test_events_end_with_the_container(oci: Bundles, tmp_path: Path) -> None:
         assert watching.stdout is not None
         assert json.loads(watching.stdout.readline())["type"] == "stats"
         oci.call("kill", name, "KILL")
-        assert watching.wait(20) == 0
+        assert watching.wait(patience(20)) == 0
 
 
 @pytest.mark.skipif(bool(OTHER), reason="runc uses systemd and CRIU if it is told to")

@@ -11,13 +11,18 @@ from typing import Any
 
 import docker
 import pytest
+from tests.patience import patience
 
 pytestmark = pytest.mark.root
 
 
 def _refusal(daemon: Any, *arguments: str) -> str:
     done = subprocess.run(
-        daemon.arguments(*arguments), capture_output=True, text=True, check=False, timeout=60
+        daemon.arguments(*arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(60),
     )
     assert done.returncode == 1
     return done.stderr

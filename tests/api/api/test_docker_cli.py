@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 pytestmark = pytest.mark.root
 
@@ -83,7 +84,7 @@ def test_a_terminal(daemon: Any, cli: Cli) -> None:
     except OSError:  # the other side is closed
         pass
     os.close(ours)
-    assert process.wait(30) == 4
+    assert process.wait(patience(30)) == 4
     assert b"is-a-2-tty" in seen
 
 
@@ -141,7 +142,7 @@ def test_start_and_attach_again(cli: Cli) -> None:
     made = cli("create", "-i", "--network", "none", "busybox", "cat").stdout.strip()
     try:
         assert cli("start", "-a", "-i", made, input="one").stdout == "one"
-        assert cli("start", "-a", "-i", made, input="two", timeout=15).stdout == "two"
+        assert cli("start", "-a", "-i", made, input="two", timeout=patience(15)).stdout == "two"
         assert cli("logs", made).stdout == "onetwo"
     finally:
         cli("rm", "-f", made)

@@ -8,6 +8,7 @@ from typing import Any
 import docker
 import pytest
 from docker.errors import APIError, ContainerError, ImageNotFound
+from tests.patience import patience
 
 pytestmark = pytest.mark.root
 
@@ -58,7 +59,7 @@ def test_stop_and_events(client: docker.DockerClient, sleeper: Any) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     sleeper.stop(timeout=0)
-    watcher.join(30)
+    watcher.join(patience(30))
     assert seen[-2:] == ["die", "stop"]
     assert sleeper.wait()["StatusCode"] == 137
     sleeper.reload()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 from wherry.bootstrap import Bootstrapper
 from wherry.build.api import Output, RunStep, StepOutcome
@@ -128,7 +129,10 @@ def debian_host(need: Callable[[str], None], tmp_path: Path) -> None:
     helper = ["/usr/lib/apt/apt-helper", "-o", "Acquire::Retries=0", "download-file"]
     uri = "http://deb.debian.org/debian/dists/bookworm/Release"
     done = subprocess.run(
-        [*helper, uri, str(tmp_path / "Release")], check=False, capture_output=True, timeout=60
+        [*helper, uri, str(tmp_path / "Release")],
+        check=False,
+        capture_output=True,
+        timeout=patience(60),
     )
     if done.returncode != 0:
         pytest.skip("no Debian mirror can be reached")

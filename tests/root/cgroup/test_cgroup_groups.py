@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroup, Cgroups
@@ -200,7 +201,7 @@ def test_kill_reaches_frozen_processes_and_groups_below(cgroups: Cgroups, path: 
         assert group.pids() == tuple(sorted((first.pid, second.pid)))
         group.freeze()
         group.kill()
-        assert first.wait(5) == second.wait(5) == -signal.SIGKILL
+        assert first.wait(patience(5)) == second.wait(patience(5)) == -signal.SIGKILL
     group.remove()
     assert leftovers(path.lstrip("/")) == []
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 from wherry.daemon.wiring import open_engine
 from wherry.engine.engine import Engine
@@ -58,13 +59,13 @@ class TestEngine:
                     stream.sendall(stdin)
                     stream.shutdown(socket.SHUT_WR)
                 stdout, stderr = split_frames(read_all(stream))
-            return Outcome(exited.result(30).exit_code, stdout, stderr)
+            return Outcome(exited.result(patience(30)).exit_code, stdout, stderr)
         finally:
             containers.remove(container, force=True, volumes=True)
 
 
 def read_all(stream: socket.socket) -> bytes:
-    stream.settimeout(30)
+    stream.settimeout(patience(30))
     parts = []
     while data := stream.recv(65536):
         parts.append(data)

@@ -7,6 +7,7 @@ import tarfile
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 from wherry.engine.api import CommitOptions, ImportOptions
 from wherry.errors import InvalidArgument
@@ -22,7 +23,7 @@ def run(engine: Any, image: str, *cmd: str) -> str:
     container = api.create("", config, HostConfig(network_mode="none"), NetworkingConfig()).id
     exited = api.wait(container, "next-exit")
     api.start(container)
-    exited.result(30)
+    exited.result(patience(30))
     printed = b"".join(bytes(record.data) for record in api.logs(container).read())
     api.remove(container)
     return printed.decode()

@@ -202,13 +202,13 @@ def test_a_container_does_not_start_while_its_files_are_read(engine: Any) -> Non
 
     def output(piece: bytes) -> None:
         reading.set()
-        go_on.wait(30)
+        go_on.wait(patience(30))
 
     reader = threading.Thread(
         target=lambda: engine.engine.files.get(container, "/bin", lambda about: None, output)
     )
     reader.start()
-    assert reading.wait(30)
+    assert reading.wait(patience(30))
     starter = threading.Thread(target=lambda: api.start(container))
     exited = api.wait(container, "next-exit")
     starter.start()
@@ -216,7 +216,7 @@ def test_a_container_does_not_start_while_its_files_are_read(engine: Any) -> Non
     go_on.set()
     reader.join()
     starter.join()
-    assert exited.result(30).exit_code == 0
+    assert exited.result(patience(30)).exit_code == 0
     api.remove(container)
 
 

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 from wherry.engine.records import ExecOptions
 from wherry.errors import Conflict, InvalidArgument, NotFound, NotModified
@@ -35,7 +36,7 @@ def test_a_signal_is_128_more(engine: Any) -> None:
     api.start(container)
     exited = api.wait(container, "next-exit")
     api.kill(container, signal="SIGKILL")
-    assert exited.result(20).exit_code == 137
+    assert exited.result(patience(20)).exit_code == 137
     assert not api.get(container).state.oom_killed
     api.remove(container)
 
@@ -90,7 +91,7 @@ def test_logs_are_kept_and_read_again(engine: Any) -> None:
         container = engine.create("sh", "-c", "echo one; echo two >&2; printf three", host=host)
         exited = api.wait(container, "next-exit")
         api.start(container)
-        exited.result(20)
+        exited.result(patience(20))
         records = list(api.logs(container).read())
         assert [(r.stream, bytes(r.data)) for r in records if r.stream == 1] == [
             (1, b"one\n"),
@@ -158,7 +159,7 @@ def test_auto_remove(engine: Any) -> None:
     container = engine.create("true", host=host)
     removed = api.wait(container, "removed")
     api.start(container)
-    assert removed.result(20).exit_code == 0
+    assert removed.result(patience(20)).exit_code == 0
     with pytest.raises(NotFound):
         api.get(container)
 
@@ -173,7 +174,7 @@ def test_on_failure_restarts_so_many_times(engine: Any) -> None:
         lambda event: codes.put(event.attributes["exitCode"]) if event.action == "die" else None
     )
     api.start(container)
-    assert [codes.get(timeout=30) for _ in range(3)] == ["5", "5", "5"]
+    assert [codes.get(timeout=patience(30)) for _ in range(3)] == ["5", "5", "5"]
     leave()
     record = api.get(container)
     assert record.restart_count == 2
@@ -190,7 +191,7 @@ def test_a_stop_ends_a_restart_policy(engine: Any) -> None:
     leave = engine.engine.events.subscribe(
         lambda event: seen.set() if event.action == "die" else None
     )
-    assert seen.wait(20)
+    assert seen.wait(patience(20))
     leave()
     while api.get(container).state.running:
         try:
@@ -206,7 +207,7 @@ def run_exec(engine: Any, container: str, *cmd: str, **options: Any) -> tuple[in
     wanted = ExecOptions(cmd=cmd, attach_stdout=True, attach_stderr=True, **options)
     exec_id = execs.create(container, wanted)
     with execs.start(exec_id, detach=False) as stream:
-        stream.settimeout(30)
+        stream.settimeout(patience(30))
         data = b""
         while chunk := stream.recv(65536):
             data += chunk
@@ -214,7 +215,7 @@ def run_exec(engine: Any, container: str, *cmd: str, **options: Any) -> tuple[in
     while data and not options.get("tty"):
         end = 8 + int.from_bytes(data[4:8], "big")
         output, data = output + data[8:end], data[end:]
-    return execs.exited(exec_id).result(20), output or data
+    return execs.exited(exec_id).result(patience(20)), output or data
 
 
 def test_exec(engine: Any) -> None:
@@ -246,7 +247,7 @@ def test_changes_are_what_the_container_changed(engine: Any) -> None:
     container = engine.create("sh", "-c", "rm /etc/group; echo x > /new; mkdir /d; touch /d/f")
     exited = api.wait(container, "next-exit")
     api.start(container)
-    assert exited.result(20).exit_code == 0
+    assert exited.result(patience(20)).exit_code == 0
     assert set(api.changes(container)) == {
         (0, "/etc"),
         (2, "/etc/group"),

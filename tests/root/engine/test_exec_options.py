@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.patience import patience
 from tests.root.engine.conftest import TestEngine, read_all, split_frames
 
 from wherry.engine.records import ExecOptions
@@ -30,7 +31,7 @@ def execute(engine: TestEngine, container: str, *cmd: str, **options: object) ->
     assert stream is not None
     with stream:
         data = read_all(stream)
-    assert engine.engine.execs.exited(exec_id).result(30) == 0
+    assert engine.engine.execs.exited(exec_id).result(patience(30)) == 0
     return (data if wanted.tty else split_frames(data)[0]).decode().strip()
 
 

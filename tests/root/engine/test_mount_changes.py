@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 from wherry.engine.records import ExecOptions
 from wherry.errors import Conflict, InvalidArgument, NotFound
@@ -82,7 +83,7 @@ def test_mounts_of_a_container_that_does_not_run(engine: Any, tmp_path: Path) ->
     assert record.state.status == "created"
     change(engine, container, bind(tmp_path / ".", "/new"), remove=("/new",))
     api.containers.start(container)
-    assert api.containers.wait(container).result(30).exit_code != 0  # no /old
+    assert api.containers.wait(container).result(patience(30)).exit_code != 0  # no /old
     api.containers.remove(container)
 
 
@@ -136,4 +137,4 @@ def test_a_container_that_would_vanish_is_left_alone(engine: Any, tmp_path: Path
     assert engine.engine.containers.get(container).state.running
     gone = engine.engine.containers.wait(container, "removed")
     engine.engine.containers.kill(container)
-    gone.result(30)
+    gone.result(patience(30))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 from wherry.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from wherry.model.container import (
@@ -218,7 +219,7 @@ def test_an_image_of_several_layers(engine: Any) -> None:
     api = engine.engine
     base = engine.create("sh", "-c", "mkdir /new; echo hi > /new/file; rm /etc/passwd")
     api.containers.start(base)
-    api.containers.wait(base).result(30)
+    api.containers.wait(base).result(patience(30))
     api.commits.commit(base, CommitOptions(repository="two"))
     api.containers.remove(base)
     mounts = [
@@ -377,7 +378,7 @@ def test_mounts_are_no_changes_of_the_container(engine: Any, tmp_path: Path) -> 
     script = "for d in /data/db /b /t /data /tmp; do echo x > $d/file; done"
     container = engine.create("sh", "-c", script, host=with_mounts(*mounts))
     api.containers.start(container)
-    assert api.containers.wait(container).result(30).exit_code == 0
+    assert api.containers.wait(container).result(patience(30)).exit_code == 0
     assert api.containers.changes(container) == (
         (1, "/data"),
         (1, "/data/file"),
@@ -409,7 +410,7 @@ def test_a_deep_tree_is_compared(engine: Any) -> None:
     script = "mkdir -p /tmp/$(yes d | head -1500 | tr '\\n' /) && touch /tmp/d/d/d/file"
     container = engine.create("sh", "-c", script)
     engine.engine.containers.start(container)
-    assert engine.engine.containers.wait(container).result(30).exit_code == 0
+    assert engine.engine.containers.wait(container).result(patience(30)).exit_code == 0
     found = engine.engine.containers.changes(container)
     assert (1, "/tmp/d/d/d/file") in found
     assert len(found) == 1502

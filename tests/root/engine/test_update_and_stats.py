@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import patience
 
 from wherry.engine.records import ExecOptions
 from wherry.errors import Conflict, InvalidArgument
@@ -108,12 +109,12 @@ def test_a_container_that_ended_is_attached_and_started_again(engine: Any) -> No
             api.start(container)
             stream.sendall(text)
             stream.shutdown(1)
-            stream.settimeout(30)
+            stream.settimeout(patience(30))
             received = b""
             while data := stream.recv(4096):
                 received += data
         assert received[8:] == text
-        assert exited.result(30).exit_code == 0
+        assert exited.result(patience(30)).exit_code == 0
     api.remove(container)
 
 
@@ -129,7 +130,7 @@ def test_an_exec_that_cannot_be_run_has_its_code(engine: Any) -> None:
         with pytest.raises(error):
             execs.start(exec_id, detach=False)
         assert execs.get(exec_id).exit_code == code
-        assert execs.exited(exec_id).result(5) == code
+        assert execs.exited(exec_id).result(patience(5)) == code
     api.remove(container, force=True)
 
 
@@ -150,7 +151,7 @@ def test_one_who_gives_up_waiting_for_an_exec_disturbs_nobody(engine: Any) -> No
     impatient, patient = execs.exited(exec_id), execs.exited(exec_id)
     assert impatient.cancel()
     execs.start(exec_id, detach=True)
-    assert patient.result(30) == 0
+    assert patient.result(patience(30)) == 0
     api.remove(container, force=True)
 
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 from tests.root.runtime.boxes import Box, eventually, read_until, split, wait
 
 from wherry.errors import Conflict
@@ -180,7 +181,7 @@ def test_many_starts_at_once(box: Box) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patience(30))
     assert codes == {number: number for number in range(12)}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import patience
 from tests.root.runtime.boxes import eventually
 
 pytestmark = pytest.mark.root
@@ -48,7 +49,7 @@ def command(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         [*COMMAND, *args],
         check=options.pop("check", True),
         text=True,
-        timeout=60,
+        timeout=patience(60),
         capture_output=True,
         **options,
     )
@@ -89,7 +90,7 @@ def create(tmp_path: Path, bundle: Path, name: str, *options: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            timeout=60,
+            timeout=patience(60),
         )
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 from tests.root.runtime.boxes import Box, eventually, read_all, read_until, split, wait
 
 from wherry.errors import Conflict, InvalidArgument
@@ -110,7 +111,7 @@ def test_a_client_that_does_not_read_holds_the_container_back_and_bounds_memory(
     process.resize  # noqa: B018 - the control connection is served meanwhile:
     with pytest.raises(Conflict, match="no terminal"):
         process.resize(1, 1)
-    slow.settimeout(20)
+    slow.settimeout(patience(20))
     received = 0
     while received < 20_000_000:
         received += len(slow.recv(1 << 20))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 pytestmark = pytest.mark.root
 
@@ -41,6 +42,6 @@ def test_layers_are_joined_and_nothing_stays_mounted(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
     )
     assert (done.stderr, done.stdout.strip()) == ("", names)
