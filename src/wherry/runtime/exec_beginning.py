@@ -9,20 +9,19 @@ from contextlib import ExitStack
 from wherry.errors import InternalError
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, LogSettings
-from wherry.runtime.entering import NoRoom, Outcome
+from wherry.runtime.entering import NoRoom
 from wherry.runtime.host import Host
 from wherry.runtime.loop import Loop
 from wherry.runtime.messages import Elsewhere, Failed, Keep, Started, failure, send
 from wherry.runtime.monitor import Monitor
-from wherry.runtime.ops.base import Setup
 from wherry.runtime.outset import (
+    OpenedExec,
     Streams,
     listen_in,
     open_state_dir,
     open_streams,
     write_record,
 )
-from wherry.runtime.plan import Plan
 from wherry.runtime.spawn import Child
 from wherry.sys.faults import reach
 
@@ -44,63 +43,63 @@ class Beginning:
             self._mine.callback(os.close, fd)
         self._connection = self._mine.enter_context(socket.socket(fileno=fds[0]))
         self._client = tuple(fds[1:])
-        self._transient = self._mine.enter_context(ExitStack())  # what only the thread needs
-        self._plan: Plan | None = None
+        self._transient = self._mine.enter_context(ExitStack())  # only what begins needs it
+        self._opened: OpenedExec | None = None
         self._directory = -1
         self._made = False
         self._streams = Streams()
+        self._child: Child | None = None
+        self._listener: socket.socket | None = None
 
-    def prepare(self, plan: Plan, container: int) -> Setup:
-        """Make all that the thread needs; ``container`` is a pidfd, which is taken over."""
-        self._transient.callback(os.close, container)
-        if not plan.enterable:
+    def prepare(self, opened: OpenedExec) -> tuple[int, int, int]:
+        """Make the state directory and the streams; returns the program's ends of these."""
+        self._transient.callback(os.close, opened.container)
+        if not opened.plan.enterable:
             raise NotHere
-        self._plan = plan
+        self._opened = opened
         reach("starter.planned")
         self._directory, self._made = open_state_dir(self.request.state_dir)
         self._mine.callback(os.close, self._directory)
         self._streams = open_streams(self.request.open_stdin)
         for fd in (*self._streams.outputs, *self._streams.stdin):
             self._mine.callback(os.close, fd)
-        for fd in self._streams.theirs or ():
+        theirs = self._streams.theirs or (-1, -1, -1)
+        for fd in theirs:
             self._transient.callback(os.close, fd)
-        setup = Setup(None, self._streams.theirs, None, container)
-        self._transient.callback(os.close, setup.proc_fd)
-        return setup
+        return theirs
 
-    def complete(self, outcome: Outcome, host: Host, loop: Loop) -> Monitor | None:
-        """Go on when the thread has finished; None if that failed, which is told."""
-        self._transient.close()
-        if isinstance(outcome, BaseException):
-            self.fail(outcome)
-            return None
-        child = Child(outcome, os.pidfd_open(outcome))
-        self._mine.callback(os.close, child.pidfd)
-        reach("starter.cloned")
-        try:
-            return self._hand_over(child, host, loop)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
-            child.kill()
-            self.fail(error)
-            return None
+    def close_later(self, fd: int) -> None:
+        """Close a descriptor as soon as there is a process."""
+        self._transient.callback(os.close, fd)
 
-    def _hand_over(self, child: Child, host: Host, loop: Loop) -> Monitor:
-        if self._plan is None:
+    def write_down(self, child: Child, host: Host) -> None:
+        """Record the process that was made, and listen for engines."""
+        if self._opened is None:
             raise InternalError("an exec was not prepared")
-        write_record(self._directory, self.request, self._plan, child, host)
+        self._child = child
+        self._mine.callback(os.close, child.pidfd)
+        self._transient.close()
+        reach("starter.cloned")
+        write_record(self._directory, self.request, self._opened.plan, child, host)
         reach("starter.recorded")
-        listener = self._mine.enter_context(listen_in(self._directory))
+        self._listener = self._mine.enter_context(listen_in(self._directory))
+
+    def hand_over(self, host: Host, loop: Loop) -> Monitor:
+        """Tell the engine of the program that was executed, and give it to a monitor."""
+        child, listener, opened = self._child, self._listener, self._opened
+        if child is None or listener is None or opened is None:
+            raise InternalError("an exec was not written down")
         reach("starter.executed")
         self._tell(Started(child.pid))
         reach("starter.told")
         fds = [child.pidfd, self._connection.detach(), listener.detach(), *self._streams.outputs]
         fds += [*self._client, self._directory, *self._streams.stdin]
         self._mine.pop_all()
-        monitor = Monitor(self._keep(child, self._plan), fds, host.cgroups, loop)
+        monitor = Monitor(self._keep(child, opened), fds, host.cgroups, loop)
         reach("starter.handed")
         return monitor
 
-    def _keep(self, child: Child, plan: Plan) -> Keep:
+    def _keep(self, child: Child, opened: OpenedExec) -> Keep:
         return Keep(
             pid=child.pid,
             created_mountpoints=(),
@@ -111,13 +110,15 @@ class Beginning:
             attach_streams=self.request.attach_streams,
             log=LogSettings(driver="none"),
             cgroup="",
-            alone=plan.own_pids,
+            alone=opened.plan.own_pids,
             poststop=(),
-            state=plan.state,
+            state=opened.plan.state,
         )
 
     def fail(self, error: BaseException) -> None:
-        """Tell the engine, and leave nothing."""
+        """End the process, tell the engine, and leave nothing."""
+        if self._child is not None:
+            self._child.kill()
         elsewhere = isinstance(error, NoRoom | NotHere)
         self._tell(Elsewhere() if elsewhere else failure(error))
         if self._directory >= 0:

@@ -30,11 +30,14 @@ from wherry.errors import InvalidArgument
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.entering import Outcome, enter
 from wherry.runtime.exec_beginning import Beginning
+from wherry.runtime.exec_cloning import Cloning
 from wherry.runtime.host import Host
 from wherry.runtime.loop import Loop
 from wherry.runtime.messages import close_all, receive, to_exec_server
 from wherry.runtime.monitor import Monitor
+from wherry.runtime.ops.base import Setup
 from wherry.runtime.outset import OpenedExec, open_exec
+from wherry.runtime.spawn import Child, Group, spawn
 from wherry.sys.faults import reach
 
 IDLE = 10.0
@@ -129,19 +132,31 @@ class ExecServer:
             close_all(fds)
             return
         beginning = Beginning(request, fds)
+        self._entering += 1
         try:
             found = opened or open_exec(request, self._host, self._known)
-            setup = beginning.prepare(found.plan, found.container)
-            enter(found.plan.ops, setup, self._wake, partial(self._finished, beginning))
+            stdio = beginning.prepare(found)
+            if self._host.layout.unified:
+                self._clone(beginning, found, stdio)
+            else:
+                self._enter(beginning, found, stdio)
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
-            beginning.fail(error)
-            self._first_settled()
-        else:
-            self._entering += 1
+            self._finish(beginning, error)
 
-    def _finished(self, beginning: Beginning, outcome: Outcome) -> None:
-        """In the thread that has entered."""
-        self._entered.append((beginning, outcome))
+    def _enter(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
+        setup = Setup(None, stdio, None, found.container)
+        beginning.close_later(setup.proc_fd)
+
+        def entered(outcome: Outcome) -> None:
+            self._entered.append((beginning, outcome))  # by the thread; deques are safe
+
+        enter(found.plan.ops, setup, self._wake, entered)
+
+    def _clone(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
+        group = Group(self._host.cgroups, found.plan, existing=True)
+        child = spawn(found.plan, group, unified=True, stdio=stdio, container_pidfd=found.container)
+        beginning.write_down(child, self._host)
+        Cloning(child, self._loop, partial(self._finish, beginning))
 
     def _on_entered(self, fd: int) -> None:
         try:
@@ -150,12 +165,26 @@ class ExecServer:
             return
         while self._entered:
             beginning, outcome = self._entered.popleft()
-            self._entering -= 1
-            monitor = beginning.complete(outcome, self._host, self._loop)
-            if monitor is not None:
-                self._running.add(monitor)
-            self._busy_until = time.monotonic()
-            self._first_settled()
+            if isinstance(outcome, int):
+                self._finish(beginning, Child(outcome, os.pidfd_open(outcome)), new=True)
+            else:
+                self._finish(beginning, outcome)
+
+    def _finish(
+        self, beginning: Beginning, outcome: Child | BaseException, *, new: bool = False
+    ) -> None:
+        """The program runs, or will not; a ``new`` process is yet to be written down."""
+        self._entering -= 1
+        try:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if new:
+                beginning.write_down(outcome, self._host)
+            self._running.add(beginning.hand_over(self._host, self._loop))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
+            beginning.fail(error)
+        self._busy_until = time.monotonic()
+        self._first_settled()
 
     # --- the end ---
 

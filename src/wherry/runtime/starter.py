@@ -138,7 +138,7 @@ def _exec(
         return None
     opened = open_exec(request, host)
     if message.serve:
-        if opened.plan.enterable and not host.layout.unified:
+        if opened.plan.enterable:
             connection.detach()
             return opened
         os.close(rest[-1])
