@@ -10,6 +10,7 @@ Table = dict[str, Place]
 
 CONTAINER: Table = {
     "attach": ("attach", "Attach local standard input, output, and error streams to a container"),
+    "commit": ("commit", "Create a new image from a container's changes"),
     "cp": ("copy", "Copy files between a container and the local filesystem"),
     "create": ("run", "Create a new container"),
     "diff": ("processes", "Inspect changes to files on a container's filesystem"),
@@ -34,6 +35,7 @@ CONTAINER: Table = {
 IMAGE: Table = {
     "build": ("build", "Build an image from a Dockerfile"),
     "history": ("images", "Show the history of an image"),
+    "import": ("commit", "Create an image from the file system in an archive"),
     "load": ("archives", "Load an image from a tar archive or standard input"),
     "pull": ("transfer", "Download an image from a registry"),
     "push": ("transfer", "Upload an image to a registry"),

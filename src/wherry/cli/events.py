@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+_FIELDS = {
+    "status": "Status",
+    "id": "ID",
+    "from": "From",
+    "scope": "Scope",
+    "time": "Time",
+    "timeNano": "TimeNano",
+}
+
 
 def _events(context: Context, arguments: Arguments) -> int:
     query = {
@@ -34,7 +43,13 @@ def _renderer(form: str) -> Callable[[Any], str]:
         return event_text
     from wherry.cli.template import compile_format
 
-    return compile_format("{{json .}}" if form == "json" else form).render
+    template = compile_format("{{json .}}" if form == "json" else form)
+    return template.render if form == "json" else lambda event: template.render(_fields(event))
+
+
+def _fields(event: dict[str, Any]) -> dict[str, Any]:
+    """The event with the names that Docker's templates have, ``.Status`` for ``status``."""
+    return event | {_FIELDS[name]: value for name, value in event.items() if name in _FIELDS}
 
 
 def event_text(event: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ def general_help(options: Iterable[Option]) -> str:
     """What ``wherry`` alone prints."""
     common = {name: commands.TOP[name] for name in commands.COMMON}
     rest = {name: commands.TOP[name] for name in sorted(set(commands.TOP) - set(common))}
-    groups = {f"{name}*": ("", text) for name, (text, _) in commands.GROUPS.items()}
+    groups = {name: ("", text) for name, (text, _) in commands.GROUPS.items()}
     sections = [
         "Usage:  wherry [OPTIONS] COMMAND\n\nBuilds images and runs containers",
         _section("Common Commands", common),

@@ -39,10 +39,12 @@ def inspect(context: Context, arguments: Arguments, kinds: tuple[str, ...]) -> i
     """Print each object that was named, looked for in the order of ``kinds``."""
     found: list[Any] = []
     complaints: list[str] = []
-    size = {"size": True} if "size" in arguments and arguments.flag("size") else {}
+    query = {
+        name: True for name in ("size", "verbose") if name in arguments and arguments.flag(name)
+    }
     for name in arguments.words:
         try:
-            found.append(_look_up(context, name, kinds, size))
+            found.append(_look_up(context, name, kinds, query))
         except WherryError as error:
             complaints.append(str(error))
     _show(context, found, arguments.text("format"))
@@ -54,7 +56,8 @@ def inspect(context: Context, arguments: Arguments, kinds: tuple[str, ...]) -> i
 def _look_up(context: Context, name: str, kinds: tuple[str, ...], query: dict[str, Any]) -> Any:
     for kind in kinds:
         try:
-            return context.session.get(PATHS[kind](name), query if kind == "container" else {})
+            known = query if kind == "container" or len(kinds) == 1 else {}
+            return context.session.get(PATHS[kind](name), known)
         except (NotFound, InvalidArgument):
             if len(kinds) == 1:
                 raise

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from wherry.cli.context import Context
 from wherry.cli.inspect import FORMAT, PATHS, SIZE, inspect
-from wherry.cli.options import Arguments, Command
+from wherry.cli.options import Arguments, Command, Option
+
+_OPTIONS = {
+    "container": (SIZE,),
+    "network": (Option("-v --verbose", "Verbose output for diagnostics", "flag"),),
+}
 
 
 def _command(kind: str) -> Command:
@@ -15,7 +20,7 @@ def _command(kind: str) -> Command:
         f"{kind} inspect [OPTIONS] {kind.upper()} [{kind.upper()}...]",
         f"Display detailed information on one or more {kind}s",
         run,
-        (FORMAT, SIZE) if kind == "container" else (FORMAT,),
+        (FORMAT, *_OPTIONS.get(kind, ())),
         least=1,
     )
 

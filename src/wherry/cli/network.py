@@ -9,6 +9,7 @@ from wherry.cli.options import Arguments, Command, Option, UsageError
 from wherry.cli.text import short_id
 from wherry.cli.values import pairs
 from wherry.client.session import quote
+from wherry.errors import NotFound
 
 TYPE_CHECKING = False  # importing typing costs 3 ms
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _create(context: Context, arguments: Arguments) -> int:
         "Internal": arguments.flag("internal"),
         "Attachable": arguments.flag("attachable"),
         "EnableIPv6": arguments.flag("ipv6"),
+        **({"EnableIPv4": arguments.flag("ipv4")} if arguments.given("ipv4") else {}),
         "IPAM": {
             "Driver": arguments.text("ipam-driver"),
             "Config": _pools(arguments),
@@ -89,9 +91,15 @@ def _split(values: list[str]) -> list[str]:
 
 def _remove(context: Context, arguments: Arguments) -> int:
     def act(name: str) -> None:
-        context.session.delete(f"/networks/{quote(name)}")
+        try:
+            context.session.delete(f"/networks/{quote(name)}")
+        except NotFound:
+            if not arguments.flag("force"):
+                raise
+            return
+        context.print(name)
 
-    return each(context, arguments.words, act)
+    return each(context, arguments.words, act, show=False)
 
 
 def _connect(context: Context, arguments: Arguments) -> int:
@@ -147,6 +155,7 @@ COMMANDS = {
             Option("--ip-range", "Allocate container addresses from a sub-range", "list"),
             Option("--ipam-driver", "IP address management driver", default="default"),
             Option("--ipam-opt", "Set IPAM driver specific options", "list"),
+            Option("--ipv4", "Enable IPv4 networking", "flag", default="true"),
             Option("--ipv6", "Enable IPv6 networking", "flag"),
             Option("--label", "Set metadata on a network", "list"),
             Option("-o --opt", "Set driver specific options", "list"),
@@ -156,7 +165,11 @@ COMMANDS = {
         most=1,
     ),
     "rm": Command(
-        "network rm NETWORK [NETWORK...]", "Remove one or more networks", _remove, least=1
+        "network rm NETWORK [NETWORK...]",
+        "Remove one or more networks",
+        _remove,
+        (Option("-f --force", "Do not error if the network does not exist", "flag"),),
+        least=1,
     ),
     "connect": Command(
         "network connect [OPTIONS] NETWORK CONTAINER",

@@ -145,7 +145,19 @@ class Pipeline:
         return extra[0]
 
 
-Operand = tuple[str, str] | Pipeline
+class _Chain:
+    """``(pipeline).Field.Field``."""
+
+    def __init__(self, pipe: Pipeline, path: str) -> None:
+        self._pipe = pipe
+        self._path = path
+
+    def value(self, dot: object, scope: Scope) -> object:
+        inner = self._pipe.value(dot, scope)
+        return _resolve(self._path, inner, {"$": dot})
+
+
+Operand = tuple[str, str] | Pipeline | _Chain
 
 
 def _call(call: Sequence[Operand], extra: tuple[object, ...], dot: object, scope: Scope) -> object:
@@ -162,7 +174,7 @@ def _call(call: Sequence[Operand], extra: tuple[object, ...], dot: object, scope
 
 
 def _operand(operand: Operand, dot: object, scope: Scope) -> object:
-    if isinstance(operand, Pipeline):
+    if not isinstance(operand, tuple):
         return operand.value(dot, scope)
     kind, text = operand
     if kind == "string":
@@ -269,13 +281,17 @@ def _split(text: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _tokens(text: str) -> list[Token]:
-    tokens, at = [], 0
+    """Kinds and texts; a path right behind a parenthesis is of the kind ``fields``."""
+    tokens: list[Token] = []
+    at = 0
     text = text.rstrip()
     while at < len(text):
         found = _TOKEN.match(text, at)
         if not found:
             raise UsageError(f"template parsing error: unexpected {text[at:]!r}", 64)
-        tokens.append((found.lastgroup or "", found[0].strip()))
+        kind, token = found.lastgroup or "", found[0].strip()
+        follows = tokens[-1:] == [("mark", ")")] and found[0].startswith(".")
+        tokens.append(("fields" if follows else kind, token))
         at = found.end()
     return tokens
 
@@ -306,10 +322,7 @@ def _calls(waiting: list[Token], names: Sequence[str] = ()) -> Pipeline:
             break
         waiting.pop()
         if (kind, text) == ("mark", "("):
-            calls[-1].append(_calls(waiting))
-            if not waiting:
-                raise UsageError("template parsing error: unclosed left paren", 64)
-            waiting.pop()
+            calls[-1].append(_parenthesised(waiting))
         elif (kind, text) == ("mark", "|"):
             calls.append([])
         else:
@@ -317,3 +330,14 @@ def _calls(waiting: list[Token], names: Sequence[str] = ()) -> Pipeline:
     if not all(calls):
         raise UsageError("template parsing error: missing value for command", 64)
     return Pipeline(names, calls)
+
+
+def _parenthesised(waiting: list[Token]) -> Operand:
+    """What is behind an opening parenthesis, with the fields that are taken of it."""
+    inner = _calls(waiting)
+    if not waiting:
+        raise UsageError("template parsing error: unclosed left paren", 64)
+    waiting.pop()
+    if waiting and waiting[-1][0] == "fields":
+        return _Chain(inner, waiting.pop()[1])
+    return inner

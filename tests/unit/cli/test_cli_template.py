@@ -47,6 +47,10 @@ _DATA = {
         ("{{gt .Size 4}} {{le .Size 4}} {{ne .Size 4}}", "true false true"),
         ("{{println .Size}}", "5\n"),
         ('{{lower "AB"}}', "ab"),
+        ('{{(index .Networks "own").IP}}', "5.6.7.8"),
+        ('{{(index .Networks "no").IP}}', "<no value>"),
+        ("{{(.State).ExitCode}}{{and .Name (not .Config.Tty)}}", "0true"),
+        ('{{index (.Config.Labels) "b"}}', "2"),
         ("no template", "no template"),
     ],
 )
