@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.patience import patience
 
 RUN_ID = f"wt{uuid4().hex[:6]}"
@@ -21,6 +22,11 @@ _VARIABLE = "WHERRY_TEST_RUN"
 _MARK = f"{_VARIABLE}={RUN_ID}"
 _PATIENCE = patience(10.0)  # seconds for what a test stopped to be gone
 _CGROUPS = Path("/sys/fs/cgroup")
+
+
+# A machine that is busy with something else makes no property false.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 # --- capabilities ------------------------------------------------------------------------------

@@ -176,7 +176,8 @@ class Bundles:
 
     def clean(self) -> None:
         for name in self.names:
-            self.call("delete", "--force", name, check=False)
+            if (self.directory / "root" / name).exists():  # else it was removed when it ended
+                self.call("delete", "--force", name, check=False)
         cgroups = Path("/sys/fs/cgroup")
         for directory in [cgroups, *cgroups.iterdir()]:
             if (directory / self.prefix).is_dir():
