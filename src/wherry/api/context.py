@@ -171,7 +171,7 @@ async def stream_job(
     """
     channel: Channel[bytes] = Channel()
     stream: Stream | None = None
-    async with _running(context, job, channel) as task:
+    async with running(context, job, channel) as task:
         async for items in channel.batches():
             stream = stream or context.stream(request, content_type, headers=headers)
             await stream.write(b"".join(items))
@@ -190,10 +190,26 @@ async def stream_job(
     return stream
 
 
+class Ending(Protocol):
+    """What a job puts its results into, told from the loop how that goes."""
+
+    def end(self) -> None:
+        """The job is done."""
+        ...
+
+    def abandon(self) -> None:
+        """Nobody listens any more."""
+        ...
+
+
+E = TypeVar("E", bound=Ending)
+
+
 @asynccontextmanager
-async def _running(
-    context: Context, job: Callable[[Channel[bytes]], object], channel: Channel[bytes]
+async def running(
+    context: Context, job: Callable[[E], object], channel: E
 ) -> AsyncIterator[asyncio.Future[object]]:
+    """A job in a thread; it is left to itself when this is left by an error."""
     task: asyncio.Future[object] = _in_thread(context.slow_pool, partial(job, channel))
     task.add_done_callback(lambda _: channel.end())
     try:

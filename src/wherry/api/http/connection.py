@@ -110,6 +110,17 @@ class Connection(asyncio.Protocol):
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
 
+    async def flush(self) -> None:
+        self.transport.set_write_buffer_limits(high=0)
+        try:
+            await self.drain()
+        finally:
+            self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
+
+    @property
+    def plain(self) -> bool:
+        return self.transport.get_extra_info("ssl_object") is None
+
     def start_stream(self) -> None:
         self.streaming = True
         if self._input_ended and self._task is not None:

@@ -13,6 +13,7 @@ import msgspec
 
 from wherry.api.http.body import Body
 from wherry.api.http.head import HTTP_11, BadRequest, Head
+from wherry.api.http.outlet import Outlet
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _PARAMETERS_LIMIT = 1000
@@ -41,8 +42,17 @@ class Wire(Protocol):
         """The head of an answer is out, or HTTP has ended."""
         ...
 
+    @property
+    def plain(self) -> bool:
+        """Bytes go through the client's socket as they are."""
+        ...
+
     async def drain(self) -> None:
         """Wait until the client has taken enough of what was written."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until the client's socket has taken all that was written."""
         ...
 
     def start_stream(self) -> None:
@@ -151,6 +161,12 @@ class Stream:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._wire.transport.write(data)
         await self._wire.drain()
+
+    async def outlet(self) -> Outlet:
+        """The rest of the body's way for a thread, which ends before anything else is written."""
+        await self._wire.flush()
+        sock = self._wire.transport.get_extra_info("socket").dup()
+        return Outlet(sock, chunked=self._chunked)
 
     async def finish(self) -> None:
         if self._chunked and not self._silent:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-from wherry.api.context import Context, Route, stream_job
-from wherry.api.http.handoff import BodyReader, Channel, buffered
+from wherry.api.context import Context, Route
+from wherry.api.downloads import download
+from wherry.api.http.handoff import BodyReader, buffered
 from wherry.api.http.message import Answer, Reply, Request
 from wherry.api.params import flag
 from wherry.api.wire.files import STAT_HEADER, stat_header
-
-_TAR = "application/x-tar"
 
 
 async def about(context: Context, request: Request, ref: str) -> Reply:
@@ -22,15 +22,12 @@ async def get(context: Context, request: Request, ref: str) -> Answer:
     path = request.value("path")
     headers: dict[str, str] = {}
 
-    def job(channel: Channel[bytes]) -> None:
+    def job(output: Callable[[bytes], None]) -> None:
         context.engine.files.get(
-            ref,
-            path,
-            lambda found: headers.update({STAT_HEADER: stat_header(found)}),
-            channel.put,
+            ref, path, lambda found: headers.update({STAT_HEADER: stat_header(found)}), output
         )
 
-    return await stream_job(context, request, job, _TAR, headers=headers)
+    return await download(context, request, job, headers=headers)
 
 
 async def put(context: Context, request: Request, ref: str) -> Reply:
@@ -54,7 +51,7 @@ async def put(context: Context, request: Request, ref: str) -> Reply:
 
 async def export(context: Context, request: Request, ref: str) -> Answer:
     work = context.engine.files.export
-    return await stream_job(context, request, lambda channel: work(ref, channel.put), _TAR)
+    return await download(context, request, lambda output: work(ref, output))
 
 
 ROUTES = (

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from wherry.api.context import Context, Route, lines_job, stream_job
+from wherry.api.context import Context, Route, lines_job
+from wherry.api.downloads import download
 from wherry.api.http.handoff import BodyReader, buffered
 from wherry.api.http.message import Answer, Request
 from wherry.api.params import flag
 from wherry.errors import InvalidArgument
-
-_TAR = "application/x-tar"
 
 
 async def save_one(context: Context, request: Request, name: str) -> Answer:
@@ -27,9 +26,7 @@ async def save_many(context: Context, request: Request, _: str) -> Answer:
 
 async def _save(context: Context, request: Request, names: list[str]) -> Answer:
     work = context.engine.images.save
-    return await stream_job(
-        context, request, lambda channel: work(names, channel.put), content_type=_TAR
-    )
+    return await download(context, request, lambda output: work(names, output))
 
 
 async def load(context: Context, request: Request, _: str) -> Answer:

@@ -6,7 +6,8 @@ import asyncio
 
 import msgspec
 
-from wherry.api.context import Context, Route, stream_job
+from wherry.api.context import Context, Route
+from wherry.api.downloads import download
 from wherry.api.http.handoff import BodyReader, buffered
 from wherry.api.http.message import Answer, Reply, Request
 from wherry.api.params import flag, json_body, shaped
@@ -24,12 +25,7 @@ class _New(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
 async def export(context: Context, request: Request, name: str) -> Answer:
     """The content as a tar; with ``pause`` its users stand still meanwhile."""
     work, pause = context.engine.volume_backups.export, flag(request, "pause")
-    return await stream_job(
-        context,
-        request,
-        lambda channel: work(name, channel.put, pause=pause),
-        "application/x-tar",
-    )
+    return await download(context, request, lambda output: work(name, output, pause=pause))
 
 
 async def import_(context: Context, request: Request, name: str) -> Reply:
