@@ -5,8 +5,21 @@ from __future__ import annotations
 import errno
 import os
 
+from wherry.engine.spec import host_facts
 from wherry.errors import NotSupported
+from wherry.model.users import UserMap
 from wherry.sys import mount
+
+_MAPPED_LAYERS = (5, 19)
+
+
+def check_users(users: UserMap | None) -> None:
+    """NotSupported if the layers of images cannot be given to users that are not the host's."""
+    if users is not None and host_facts().kernel < _MAPPED_LAYERS:
+        raise NotSupported(
+            f"--userns-remap needs Linux 5.19 or later: overlayfs of this kernel "
+            f"({os.uname().release}) takes no id-mapped layers"
+        )
 
 
 def check_kernel() -> None:

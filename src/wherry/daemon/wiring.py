@@ -16,7 +16,7 @@ import msgspec
 
 from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroups
-from wherry.daemon.kernel import check_kernel
+from wherry.daemon.kernel import check_kernel, check_users
 from wherry.engine.archives import ImageArchives
 from wherry.engine.attachments import Attachments
 from wherry.engine.builds import BaseImages, Builds, ContainerSteps
@@ -91,6 +91,7 @@ def open_engine(settings: EngineSettings) -> Engine:
         for directory in (settings.data_root, settings.exec_root):
             os.makedirs(directory, mode=0o711, exist_ok=True)
         check_kernel()
+        check_users(settings.users)
         check_overlay(settings.data_root)
         _make_spread(settings)
         host = _open_host(settings, undo)
