@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from wherry.errors import InvalidArgument
+from wherry.fs.links import without_links
 from wherry.fs.walk import Node, walk
 from wherry.model.users import UserMap
 from wherry.sys import files
@@ -55,7 +56,12 @@ class Root:
         """A descriptor, close-on-exec, that the caller closes; the last link is followed unless
         ``flags`` say otherwise. Opening a fifo does not wait."""
         flags |= os.O_NONBLOCK | os.O_NOCTTY if not flags & os.O_PATH else 0
-        return files.openat2(self.fd, path.lstrip("/") or ".", flags, mode, _IN_ROOT)
+        name = path.lstrip("/") or "."
+        try:
+            return files.openat2(self.fd, name, flags, mode, _IN_ROOT)
+        except PermissionError:
+            name = without_links(self.fd, name, last=not flags & os.O_NOFOLLOW)
+            return files.openat2(self.fd, name, flags, mode, _IN_ROOT)
 
     def open_directory(self, path: str) -> Root:
         """A directory of the tree as a root of its own."""
