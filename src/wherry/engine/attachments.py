@@ -19,6 +19,7 @@ from wherry.engine.network_requests import (
     is_user_defined,
     network_mode,
     parse_link,
+    wish,
 )
 from wherry.engine.networking import Networking
 from wherry.engine.records import Container
@@ -99,7 +100,7 @@ class Attachments:
             _check_connectable(record, network)
             check_settings(network, settings)
             wanted = msgspec.structs.replace(
-                record, networking={**record.networking, network.name: settings}
+                record, networking={**record.networking, network.name: wish(settings)}
             )
             if record.state.pid:
                 wanted = self._connect_running(wanted, network)

@@ -46,7 +46,7 @@ def requested_networks(
     check_extra_hosts(host.extra_hosts or ())
     mode = network_mode(host)
     given = {
-        (BRIDGE if name == "default" else name): settings or EndpointSettings()
+        (BRIDGE if name == "default" else name): wish(settings or EndpointSettings())
         for name, settings in (networking.endpoints_config or {}).items()
     }
     if not has_networks(host):
@@ -57,6 +57,18 @@ def requested_networks(
         return {}
     first = {mode: given.pop(mode, EndpointSettings())}
     return first | given
+
+
+def wish(settings: EndpointSettings) -> EndpointSettings:
+    """Without what is known of an endpoint only when it is made: clients send whole inspections."""
+    return EndpointSettings(
+        ipam_config=settings.ipam_config,
+        links=settings.links,
+        mac_address=settings.mac_address,
+        aliases=settings.aliases,
+        driver_opts=settings.driver_opts,
+        gw_priority=settings.gw_priority,
+    )
 
 
 def named_networks(

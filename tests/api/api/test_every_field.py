@@ -8,52 +8,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from tests.api.api.cases import Case, Elsewhere, Refused, Works, assert_refused, created, output
 
 from wherry.model import container as model
 
 pytestmark = pytest.mark.root
 MB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Works:
-    """Shown by inspect as ``value``; ``script`` prints ``printed``, or one of them (the two
-    versions of control groups)."""
-
-    value: Any
-    script: str = ""
-    printed: str | tuple[str, ...] = ""
-    host: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    warned: str = ""  # what the answer warns of where the kernel lacks it
-
-
-@dataclass(frozen=True)
-class Refused:
-    value: Any
-    status: int
-    words: str
-    host: dict[str, Any] = field(default_factory=dict)
-    at_start: bool = False  # else when the container is made
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """What it does takes more than one short container, and has tests of its own, in ``test``."""
-
-    value: Any
-    test: str
-    host: dict[str, Any] = field(default_factory=dict)
-
-
-Case = Works | Refused | Elsewhere
 
 
 def group(v1: str, v2: str) -> str:
@@ -205,9 +170,9 @@ HOST: dict[str, Case] = {
     ),
     "AutoRemove": Elsewhere(True, "tests/root/engine/test_container_life.py"),
     "VolumeDriver": Refused(
-        "nosuch", 501, "there is no volume driver 'nosuch'", host={"Binds": ["fields-volume:/vol"]}
+        "nosuch", 404, 'plugin "nosuch" not found', host={"Binds": ["fields-volume:/vol"]}
     ),
-    "VolumesFrom": Refused(["nosuch"], 404, "No such container: nosuch"),
+    "VolumesFrom": Refused(["nosuch"], 400, "No such container: nosuch"),
     "Mounts": Works([{"Type": "tmpfs", "Target": "/t"}], "grep -c ' /t tmpfs' /proc/mounts", "1"),
     "ConsoleSize": Works([10, 20], "stty size", "10 20", config={"Tty": True}),
     "Annotations": Elsewhere({"a": "b"}, "tests/root/engine/test_external_runtimes.py"),
@@ -271,18 +236,6 @@ def no_group_is_left() -> Iterator[None]:
         path.rmdir()
 
 
-@contextmanager
-def created(daemon: Any, body: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """The container's id, and the warnings."""
-    status, answer = daemon.call("POST", "/containers/create", body)
-    assert status == 201, answer
-    made = json.loads(answer)
-    try:
-        yield made["Id"], made["Warnings"] or []
-    finally:
-        assert daemon.call("DELETE", f"/containers/{made['Id']}?force=1&v=1")[0] == 204
-
-
 def body_with(part: str, name: str, case: Case) -> dict[str, Any]:
     """What creates a container with the field, and all that the field needs."""
     script = getattr(case, "script", "") or "true"
@@ -315,31 +268,6 @@ def test_a_field(daemon: Any, part: str, name: str) -> None:
         if isinstance(case, Works) and case.printed:
             wanted = (case.printed,) if isinstance(case.printed, str) else case.printed
             assert output(daemon, container) in wanted
-
-
-def assert_refused(daemon: Any, body: dict[str, Any], case: Refused) -> None:
-    if case.at_start:
-        with created(daemon, body) as (container, _):
-            status, answer = daemon.call("POST", f"/containers/{container}/start")
-    else:
-        status, answer = daemon.call("POST", "/containers/create", body)
-    assert status == case.status, answer
-    assert case.words in json.loads(answer)["message"]
-
-
-def output(daemon: Any, container: str) -> str:
-    status, answer = daemon.call("POST", f"/containers/{container}/start")
-    assert status == 204, answer
-    daemon.call("POST", f"/containers/{container}/wait")
-    logs = daemon.call("GET", f"/containers/{container}/logs?stdout=1")[1]
-    found = json.loads(daemon.call("GET", f"/containers/{container}/json")[1])
-    if found["Config"]["Tty"]:
-        return str(logs.decode().replace("\r\n", "\n").rstrip("\n"))
-    text = b""
-    while logs:
-        end = 8 + int.from_bytes(logs[4:8], "big")
-        text, logs = text + logs[8:end], logs[end:]
-    return text.decode().rstrip("\n")
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,10 @@ class FakeEvents:
     def __init__(self) -> None:
         self.callbacks: list[Callable[[Event], None]] = []
         self.remembered: list[Event] = []
+        self.told: list[tuple[str, int]] = []
+
+    def pruned(self, kind: str, reclaimed: int) -> None:
+        self.told.append((kind, reclaimed))
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         self.callbacks.append(callback)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from wherry.api.policy.view import Part
 from wherry.engine.api import SystemInfo
+from wherry.engine.events import Kind
 from wherry.engine.records import Event
 from wherry.errors import NotFound
 from wherry.volume.api import Volume
@@ -71,6 +72,9 @@ class GuardedEvents(Part):
 
     def past(self, since_ns: int, until_ns: int) -> tuple[Event, ...]:
         return tuple(filter(self._shown, self._engine.events.past(since_ns, until_ns)))
+
+    def pruned(self, kind: Kind, reclaimed: int) -> None:
+        self._engine.events.pruned(kind, reclaimed)
 
 
 class GuardedSystem(Part):

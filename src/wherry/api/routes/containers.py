@@ -127,6 +127,7 @@ async def update(context: Context, request: Request, ref: str) -> Reply:
 
 async def prune(context: Context, request: Request, _: str) -> Reply:
     report = await context.slow(context.engine.containers.prune, filters(request))
+    context.engine.events.pruned("container", report.reclaimed)
     answer = {
         "ContainersDeleted": report.removed or None,
         "SpaceReclaimed": report.reclaimed,

@@ -45,6 +45,7 @@ async def remove(context: Context, request: Request, name: str) -> Reply:
 
 async def prune(context: Context, request: Request, _: str) -> Reply:
     gone, reclaimed = await context.slow(context.engine.images.prune, filters(request))
+    context.engine.events.pruned("image", reclaimed)
     answer = {"ImagesDeleted": wire.removed(gone) or None, "SpaceReclaimed": reclaimed}
     return context.json(answer)
 

@@ -167,6 +167,7 @@ async def remove(context: Context, request: Request, name: str) -> Reply:
 
 async def prune(context: Context, request: Request, _: str) -> Reply:
     gone = await context.slow(context.engine.attachments.prune, filters(request))
+    context.engine.events.pruned("network", 0)
     return context.json({"NetworksDeleted": gone or None})
 
 

@@ -106,6 +106,7 @@ async def prune(context: Context, request: Request, _: str) -> Reply:
     check_names(wanted, _PRUNE_FILTERS)
     named = request.version < (1, 42) or ("all" in wanted and as_bool("all", wanted["all"]))
     gone, reclaimed = await context.slow(_prune, context.engine, wanted, named)
+    context.engine.events.pruned("volume", reclaimed)
     return context.json({"VolumesDeleted": gone, "SpaceReclaimed": reclaimed})
 
 
