@@ -98,7 +98,7 @@ def test_a_close_is_answered() -> None:
         (b"\x82\x01x", 1002),  # not masked
         (b"\xc2\x81mask", 1002),  # an extension's bit
         (b"\x83\x81\0\0\0\0x", 1002),  # unknown opcode
-        (_masked(0x9, b"x", final=False), 1002),  # a ping in fragments
+        (b"\x09\x81\0\0\0\0x", 1002),  # a ping in fragments
         (b"\x82\xff" + (1 << 40).to_bytes(8, "big"), 1009),
     ],
 )
