@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from wherry.errors import NotFound
-from wherry.model.decoding import decoded
+from wherry.model.decoding import decoded, learnt
 from wherry.model.digest import Digest
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import LayerRecord
@@ -92,7 +92,7 @@ class BuildCache:
         rows = self._db.query(
             "SELECT key, layer, created_ns, used_ns FROM build_step ORDER BY used_ns DESC, key"
         )
-        decode = msgspec.json.Decoder(LayerRecord).decode
+        decode = learnt(LayerRecord).decode
         return tuple(
             Known(
                 key=key,

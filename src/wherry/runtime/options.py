@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from wherry.sys import mount as m
+from wherry.sys.mount_options import PROPAGATION, SUPERBLOCK
 
 _ATIME = m.MOUNT_ATTR__ATIME
 
@@ -32,33 +33,6 @@ _ATTRIBUTES: dict[str, tuple[int, int]] = {
     "symfollow": (0, m.MOUNT_ATTR_NOSYMFOLLOW),
 }
 
-# name: (flags to set, flags to clear) of mount(2), properties of the file system itself
-_SUPERBLOCK: dict[str, tuple[int, int]] = {
-    "sync": (m.MS_SYNCHRONOUS, 0),
-    "async": (0, m.MS_SYNCHRONOUS),
-    "dirsync": (m.MS_DIRSYNC, 0),
-    "mand": (m.MS_MANDLOCK, 0),
-    "nomand": (0, m.MS_MANDLOCK),
-    "silent": (m.MS_SILENT, 0),
-    "loud": (0, m.MS_SILENT),
-    "iversion": (m.MS_I_VERSION, 0),
-    "noiversion": (0, m.MS_I_VERSION),
-    "lazytime": (m.MS_LAZYTIME, 0),
-    "nolazytime": (0, m.MS_LAZYTIME),
-    "defaults": (0, 0),
-}
-
-PROPAGATION = {
-    "private": m.MS_PRIVATE,
-    "rprivate": m.MS_PRIVATE | m.MS_REC,
-    "shared": m.MS_SHARED,
-    "rshared": m.MS_SHARED | m.MS_REC,
-    "slave": m.MS_SLAVE,
-    "rslave": m.MS_SLAVE | m.MS_REC,
-    "unbindable": m.MS_UNBINDABLE,
-    "runbindable": m.MS_UNBINDABLE | m.MS_REC,
-}
-
 _TO_MOUNT_FLAGS = (
     (m.MOUNT_ATTR_RDONLY, m.MS_RDONLY),
     (m.MOUNT_ATTR_NOSUID, m.MS_NOSUID),
@@ -73,7 +47,7 @@ _TO_MOUNT_FLAGS = (
 _WORDS = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")
 _RECURSIVE = tuple("r" + name for name in _ATTRIBUTES)
 
-NAMES = tuple(sorted({*_ATTRIBUTES, *_RECURSIVE, *_SUPERBLOCK, *PROPAGATION, *_WORDS}))
+NAMES = tuple(sorted({*_ATTRIBUTES, *_RECURSIVE, *SUPERBLOCK, *PROPAGATION, *_WORDS}))
 """All options that are not left to the file system."""
 
 
@@ -132,8 +106,8 @@ def parse_options(options: Sequence[str]) -> Options:
     for option in options:
         if option in _ATTRIBUTES:
             one.apply(_ATTRIBUTES[option])
-        elif option in _SUPERBLOCK:
-            superblock.apply(_SUPERBLOCK[option])
+        elif option in SUPERBLOCK:
+            superblock.apply(SUPERBLOCK[option])
         elif option in PROPAGATION:
             propagation.append(PROPAGATION[option])
         elif option[:1] == "r" and option[1:] in _ATTRIBUTES:

@@ -11,11 +11,11 @@ from collections.abc import Container, Iterator
 
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.runtime_spec import Linux, LinuxSeccomp, Process, Rlimit, Spec
-from wherry.runtime.options import PROPAGATION
 from wherry.runtime.plan_process import IO_CLASSES, PERSONALITIES, POLICIES, SCHEDULER_FLAGS
 from wherry.runtime.seccomp.actions import ACTIONS, FLAGS
 from wherry.runtime.seccomp.architectures import NAMES
 from wherry.runtime.seccomp.conditions import OPERATORS
+from wherry.sys.mount_options import PROPAGATION
 
 _DEVICES = frozenset("cubp")
 

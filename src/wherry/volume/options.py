@@ -13,13 +13,14 @@ import msgspec
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.idmap import parse_id_map
 from wherry.sys import mount as m
+from wherry.sys.mount_options import PROPAGATION, SUPERBLOCK
 
 _KNOWN = frozenset({"type", "device", "o", "size"})
 _LIMIT = 4000
 """Bytes of ``o``: mount(2) takes a page."""
 
 _FLAGS: dict[str, tuple[int, int]] = {
-    "defaults": (0, 0),
+    **SUPERBLOCK,
     "ro": (m.MS_RDONLY, 0),
     "rw": (0, m.MS_RDONLY),
     "nosuid": (m.MS_NOSUID, 0),
@@ -28,11 +29,6 @@ _FLAGS: dict[str, tuple[int, int]] = {
     "dev": (0, m.MS_NODEV),
     "noexec": (m.MS_NOEXEC, 0),
     "exec": (0, m.MS_NOEXEC),
-    "sync": (m.MS_SYNCHRONOUS, 0),
-    "async": (0, m.MS_SYNCHRONOUS),
-    "dirsync": (m.MS_DIRSYNC, 0),
-    "mand": (m.MS_MANDLOCK, 0),
-    "nomand": (0, m.MS_MANDLOCK),
     "noatime": (m.MS_NOATIME, 0),
     "atime": (0, m.MS_NOATIME),
     "nodiratime": (m.MS_NODIRATIME, 0),
@@ -43,10 +39,6 @@ _FLAGS: dict[str, tuple[int, int]] = {
     "nostrictatime": (0, m.MS_STRICTATIME),
 }
 """mount(8), "FILESYSTEM-INDEPENDENT MOUNT OPTIONS": bits to set and to clear."""
-
-_PROPAGATION = frozenset(
-    {"private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"}
-)
 
 
 class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +98,7 @@ def _bind(options: dict[str, str], words: list[str]) -> LocalOptions:
             id_map = value
         elif word in _FLAGS:
             flags = _apply(flags, word)
-        elif word not in ("bind", "rbind") and word not in _PROPAGATION:
+        elif word not in ("bind", "rbind") and word not in PROPAGATION:
             raise InvalidArgument(f"a bind has no option {word!r}")
     return LocalOptions(
         kind="bind", device=device, flags=flags, recursive="rbind" in words, id_map=id_map
@@ -121,7 +113,7 @@ def _filesystem(options: dict[str, str], words: list[str]) -> LocalOptions:
             flags = _apply(flags, word)
         elif word.startswith("idmap="):
             raise InvalidArgument("the option 'idmap' needs a bind: type=none, o=bind,idmap=...")
-        elif word not in _PROPAGATION:
+        elif word not in PROPAGATION:
             data.append(word)
     return LocalOptions(
         kind="filesystem",

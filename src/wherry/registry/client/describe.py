@@ -48,9 +48,7 @@ def _of_index(raw: RawManifest) -> tuple[Platform, ...]:
 
 def _of_image(repository: Repository, raw: RawManifest) -> tuple[Platform, ...]:
     manifest = decoded(raw.data, Manifest)
-    machine = msgspec.json.decode(
-        repository.small_blob(manifest.config, _CONFIG_LIMIT), type=_Machine
-    )
+    machine = decoded(repository.small_blob(manifest.config, _CONFIG_LIMIT), _Machine)
     if not machine.os:
         return ()
     return (Platform(architecture=machine.architecture, os=machine.os, variant=machine.variant),)

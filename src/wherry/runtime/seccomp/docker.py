@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from wherry.errors import InvalidArgument
+from wherry.model.decoding import decoded
 from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
 from wherry.runtime.seccomp.architectures import native
@@ -116,7 +117,7 @@ def load_profile(
 
 def _decode(json_bytes: bytes) -> _Profile:
     try:
-        return msgspec.json.decode(json_bytes, type=_Profile)
+        return decoded(json_bytes, _Profile)
     except MALFORMED as error:
         raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from None
 
