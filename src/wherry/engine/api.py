@@ -30,6 +30,7 @@ from wherry.engine.records import (
     WaitResult,
 )
 from wherry.engine.volume_api import VolumeBackupApi
+from wherry.fs.streams import Readable
 from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 from wherry.model.digest import Digest
 from wherry.model.image import History
@@ -248,7 +249,7 @@ class FileApi(Protocol):
         ...
 
     def put(
-        self, ref: str, path: str, archive: BinaryIO, *, keep_types: bool, container_user: bool
+        self, ref: str, path: str, archive: Readable, *, keep_types: bool, container_user: bool
     ) -> None:
         """Unpack a tar, compressed or not, in the directory ``path``.
 

@@ -12,7 +12,6 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 import msgspec
 
@@ -25,7 +24,7 @@ from wherry.engine.trees import ContainerTrees
 from wherry.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from wherry.fs.compress import Decompressed
 from wherry.fs.root import Root
-from wherry.fs.streams import batched
+from wherry.fs.streams import Readable, batched
 from wherry.fs.tar.pack import Packer, pack_tree
 from wherry.fs.tar.unpack import extract
 from wherry.fs.tar.writer import END
@@ -84,7 +83,7 @@ class ContainerFiles:
         self._events.container("archive-path", entry.record)
 
     def put(
-        self, ref: str, path: str, archive: BinaryIO, *, keep_types: bool, container_user: bool
+        self, ref: str, path: str, archive: Readable, *, keep_types: bool, container_user: bool
     ) -> None:
         entry = self._table.find(ref)
         record = entry.record

@@ -72,23 +72,31 @@ class BodyReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes, as they came, without a copy; none at the end. Of a negative size
+        it is the whole body."""
+        if size < 0:
+            return self.readall()
         with self._condition:
             self._condition.wait_for(lambda: self._pieces or self._ended)
             if not self._pieces:
                 if self._error is not None:
                     raise self._error
-                return 0
+                return b""
             piece = self._pieces.popleft()
-            size = min(len(piece), len(buffer))
-            buffer[:size] = piece[:size]
             if size < len(piece):
                 self._pieces.appendleft(piece[size:])
-            self._held -= size
+                piece = piece[:size]
+            self._held -= len(piece)
             wake = self._held <= _HELD // 2
         if wake:
             self._wake_loop()
-        return size
+        return piece
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
     def close(self) -> None:
         """The thread wants no more: the rest of the body is not read."""

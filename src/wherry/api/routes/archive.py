@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from wherry.api.context import Context, Route
 from wherry.api.downloads import download
-from wherry.api.http.handoff import BodyReader, buffered
+from wherry.api.http.handoff import BodyReader
 from wherry.api.http.message import Answer, Reply, Request
 from wherry.api.params import flag
 from wherry.api.wire.files import STAT_HEADER, stat_header
@@ -36,7 +36,7 @@ async def put(context: Context, request: Request, ref: str) -> Reply:
     reader = BodyReader()
 
     def job() -> None:
-        with buffered(reader) as archive:
+        with reader as archive:
             context.engine.files.put(
                 ref, path, archive, keep_types=keep_types, container_user=container_user
             )
