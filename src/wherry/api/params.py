@@ -108,17 +108,21 @@ def shaped(value: Any, kind: type[T]) -> T:
         raise InvalidArgument(f"the request body is not as the API defines it: {error}") from None
 
 
-@cache
-def _names(kind: type[Any]) -> frozenset[str]:
-    """Of a struct's fields, as they are encoded; asking for them takes a millisecond."""
-    return frozenset(field.encode_name for field in msgspec.structs.fields(kind))
+_names: dict[type[Any], frozenset[str]] = {}
+"""Of a struct's fields, as they are encoded; to ask msgspec for them takes a millisecond."""
+
+
+def _names_of(kind: type[Any]) -> frozenset[str]:
+    if kind not in _names:
+        _names[kind] = frozenset(one.encode_name for one in msgspec.structs.fields(kind))
+    return _names[kind]
 
 
 def _renamed(value: Any, kind: type[Any]) -> Any:
     """Names as the struct has them where a client spells them with other capitals."""
     if not isinstance(value, dict):
         return value
-    names = _names(kind)
+    names = _names_of(kind)
     if names.issuperset(value):
         return value
     lower = {name.lower(): name for name in names}

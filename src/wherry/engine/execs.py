@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -60,9 +61,11 @@ class Execs:
         return exec_id
 
     def _forget_oldest(self) -> None:
-        ended = [key for key, e in self._execs.items() if e.record.exit_code is not None]
-        for key in ended[: max(0, len(self._execs) - _REMEMBERED)]:
-            del self._execs[key]
+        surplus = len(self._execs) - _REMEMBERED
+        if surplus > 0:
+            ended = (key for key, e in self._execs.items() if e.record.exit_code is not None)
+            for key in list(islice(ended, surplus)):
+                del self._execs[key]
 
     def get(self, exec_id: str) -> Exec:
         return self._find(exec_id).record
@@ -222,8 +225,11 @@ def _check_runs(entry: Entry) -> None:
 def _make_state_dir(path: str, entry: Entry) -> None:
     """In the directory of a run, which goes with its end: it must not be made again."""
     try:
-        with suppress(FileExistsError):
-            os.mkdir(os.path.dirname(path), 0o700)
-        os.mkdir(path, 0o700)
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:  # the first exec of this run
+            with suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path), 0o700)
+            os.mkdir(path, 0o700)
     except FileNotFoundError:
         raise Conflict(f"container {entry.id} is not running") from None

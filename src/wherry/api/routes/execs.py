@@ -49,7 +49,7 @@ async def create(context: Context, request: Request, ref: str) -> Reply:
     parse_keys(asked.detach_keys)
     members = msgspec.structs.asdict(asked)
     members["cmd"] = (asked.cmd,) if isinstance(asked.cmd, str) else asked.cmd
-    exec_id = await context.quick(context.engine.execs.create, ref, ExecOptions(**members))
+    exec_id = context.engine.execs.create(ref, ExecOptions(**members))  # nothing waits there
     return context.json({"Id": exec_id}, 201)
 
 
