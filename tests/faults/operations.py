@@ -233,15 +233,21 @@ def use_again(work: Round) -> None:
     container = work.client.containers.get(work.name)
     if found["State"]["Status"] == "paused":
         container.unpause()
-    with suppress(NotModified):
+    said = container.logs().stdout
+    try:
         container.start()
+    except NotModified:
+        said = b""
     if found["Config"]["Cmd"][-1] == _SERVICE:
-        container.wait_for_log("up\n")
-        assert container.exec(["true"]).exit_code == 0
+        container.wait_for_log(f"{said.decode()}up\n")  # not what it said in an earlier life
+        code = container.exec(["true"]).exit_code
+        assert code == 0, f"an exec ended with status {code}"
         container.stop()
-        assert container.wait() == ENDED_BY_TERM
+        code = container.wait()
+        assert code == ENDED_BY_TERM, f"it was stopped and ended with status {code}"
     else:
-        assert container.wait() in (0, ENDED_BY_ITSELF)
+        code = container.wait()
+        assert code in (0, ENDED_BY_ITSELF), f"it ended with status {code}"
 
 
 def clear_away(work: Round) -> None:
