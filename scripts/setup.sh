@@ -77,7 +77,8 @@ make_venv() {
 # they are), with the extra.
 is_installed() {
     local stamp="$venv/.installed${1:+-$1}"
-    [ -e "$stamp" ] && [ -z "$(find src pyproject.toml -type f -newer "$stamp" -print -quit)" ]
+    [ -e "$stamp" ] && [ -z "$(find src pyproject.toml -name __pycache__ -prune -o \
+        -type f -newer "$stamp" -print -quit)" ]
 }
 
 # pip_install STAMP ARGUMENT...: quietly, with compiled files whatever the environment says.
