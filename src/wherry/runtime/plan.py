@@ -34,7 +34,7 @@ from wherry.runtime.ops.kernel import (
 from wherry.runtime.ops.mounts import BindMount
 from wherry.runtime.ops.program import LoadSeccomp
 from wherry.runtime.passage import Passage
-from wherry.runtime.plan_entering import is_enterable
+from wherry.runtime.plan_entering import is_enterable, may_trace
 from wherry.runtime.plan_namespaces import (
     NAMESPACE_FLAGS,
     joining_ops,
@@ -286,7 +286,8 @@ def plan_exec(
         streams_owner=_streams_owner(linux, process),
         cgroup=cgroup,
         state=state,
-        enterable=is_enterable(ops, flags, linux.seccomp) and not preserve_fds,
+        enterable=is_enterable(ops, flags, linux.seccomp)
+        and not (preserve_fds or may_trace(spec.process, process)),
     )
 
 

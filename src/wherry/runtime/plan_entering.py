@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wherry.model.runtime_spec import LinuxSeccomp, LinuxSyscall
+import msgspec
+
+from wherry.model.runtime_spec import LinuxSeccomp, LinuxSyscall, Process
 from wherry.runtime.ops.base import Op
 from wherry.runtime.ops.kernel import (
     JoinCgroup,
@@ -58,9 +60,24 @@ _NEEDED = frozenset(
     )
 )
 _ALLOW = "SCMP_ACT_ALLOW"
+_TRACE = "CAP_SYS_PTRACE"
 _ENOSYS = 38
 _CLONE_NEW = 0x7E020000
 """The flags of clone(2) that make namespaces; posix_spawn(3) sets none of them."""
+
+
+def may_trace(*processes: Process | None) -> bool:
+    """Whether one of these can have CAP_SYS_PTRACE.
+
+    What is being spawned shares the memory of who spawns it until it executes its program, and is
+    seen by the container meanwhile. That it is not dumpable keeps all others from that memory.
+    """
+    return any(
+        _TRACE in names
+        for process in processes
+        if process is not None and process.capabilities is not None
+        for names in msgspec.structs.astuple(process.capabilities)
+    )
 
 
 def is_enterable(ops: Sequence[Op], flags: int, profile: LinuxSeccomp | None) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from wherry.model.runtime_spec import (
+    Capabilities,
     Linux,
     LinuxNamespace,
     LinuxSeccomp,
@@ -24,10 +25,14 @@ _NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup", "network")
 
 
 def _enterable(
-    namespaces: tuple[str, ...] = _NAMESPACES, seccomp: LinuxSeccomp | None = None, **process: Any
+    namespaces: tuple[str, ...] = _NAMESPACES,
+    seccomp: LinuxSeccomp | None = None,
+    container: Process | None = None,
+    **process: Any,
 ) -> bool:
     spec = Spec(
         oci_version="1.2.0",
+        process=container,
         linux=Linux(
             namespaces=tuple(LinuxNamespace(type=one) for one in namespaces), seccomp=seccomp
         ),
@@ -72,6 +77,17 @@ def test_what_is_a_process_s(process: dict[str, Any]) -> None:
 )
 def test_namespaces_that_a_thread_may_not_enter(namespaces: tuple[str, ...]) -> None:
     assert not _enterable(namespaces)
+
+
+@pytest.mark.parametrize("kind", ["bounding", "permitted", "ambient"])
+@pytest.mark.parametrize("own", [False, True], ids=["of the container", "of the exec"])
+def test_none_that_could_look_into_the_server(kind: str, own: bool) -> None:
+    able = Process(cwd="/", args=("x",), capabilities=Capabilities(**{kind: ("CAP_SYS_PTRACE",)}))
+    plain = msgspec.structs.replace(able, capabilities=Capabilities(bounding=("CAP_CHOWN",)))
+    process = {"capabilities": (able if own else plain).capabilities}
+
+    assert not _enterable(container=plain if own else able, **process)
+    assert _enterable(container=plain, capabilities=plain.capabilities)
 
 
 def test_filters_under_which_a_thread_could_not_spawn() -> None:
