@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from wherry.sys import caps, files, mount, namespaces, process
+from wherry.runtime.seccomp.tables import syscall_numbers
+from wherry.sys import _libc, bpf, caps, files, mount, namespaces, process
 from wherry.sys._libc import encode, number_of
 
 
@@ -34,6 +36,22 @@ def test_numbers_are_known_on_both_processors(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("wherry.sys._libc.MACHINE", "vax")
     with pytest.raises(OSError, match="not known on vax"):
         number_of("pivot_root")
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
+    """The tables of the compiler of filters come from there; these were written by hand."""
+    told = {**_libc._COMMON, **_libc._NUMBERS[machine], "bpf": bpf._NUMBERS[machine]}
+    table = syscall_numbers(machine)
+    assert told == {name: table[name] for name in told}
+    assert set(_libc._NUMBERS["x86_64"]) == set(_libc._NUMBERS["aarch64"])
+
+
+def test_structs_have_the_kernels_sizes() -> None:
+    """The same on all 64-bit processors (include/uapi/linux: sched.h, mount.h, openat2.h)."""
+    assert ctypes.sizeof(namespaces.CloneArgs) == 88
+    assert ctypes.sizeof(mount.MountAttr) == 32
+    assert ctypes.sizeof(files.OpenHow) == 24
 
 
 def test_links_stay_inside_a_root(tmp_path: Path) -> None:
