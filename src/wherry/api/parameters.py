@@ -30,7 +30,7 @@ ContainerArchiveInfo path:text
 ContainerArchive path:text
 PutContainerArchive path:text noOverwriteDirNonDir:flag copyUIDGID:flag
 ContainerPrune filters:filters
-ImageList all:flag filters:filters filter:text
+ImageList all:flag shared-size:flag filters:filters filter:text
 ImageBuild dockerfile:text t:texts extrahosts:texts remote:text q:flag nocache:flag cachefrom:json pull:flag rm:flag forcerm:flag memory:number memswap:number cpushares:number cpusetcpus:text cpusetmems:text cpuperiod:number cpuquota:number cgroupparent:text ulimits:json buildargs:json shmsize:number squash:flag labels:json networkmode:text securityopt:json platform:text target:text outputs:text isolation:text version:text hostca:flag
 BuildPrune all:flag reserved-space:number keep-storage:number filters:filters
 ImageCreate fromImage:text fromSrc:text repo:text tag:text message:text platform:text changes:texts

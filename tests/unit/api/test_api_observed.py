@@ -138,7 +138,7 @@ def test_each_route_is_an_operation_and_each_operation_a_route() -> None:
     assert len(names) == len(set(names))
 
 
-_READERS = frozenset(("flag", "number", "json_parameter", "_size", "_moment", "_time"))
+_READERS = frozenset(("flag", "number", "json_parameter", "_size", "_moment", "_time", "parameter"))
 
 
 def _names_read(path: Path) -> set[str]:

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from wherry.api import older_requests
 from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
 from wherry.api.params import filters, flag, json_body, number, shaped
 from wherry.api.settings import ApiSettings
 from wherry.api.wire import containers as wire
+from wherry.api.wire import older
 from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 
 HOST_CA_ANNOTATION = "org.wherry.host-ca"
@@ -42,14 +44,16 @@ async def create(context: Context, request: Request, _: str) -> Reply:
     body = _listed(await json_body(request, context.settings), "Cmd", "Entrypoint", "Shell")
     config = shaped(body, ContainerConfig)
     parts = shaped(body, _HostParts)
-    host = _with_log_driver(parts.host, request, context.settings)
+    version = request.version
+    asked = older_requests.host(parts.host, version)
+    host = _with_log_driver(asked, request, context.settings)
     created = await context.quick(
         context.engine.containers.create,
         request.value("name").removeprefix("/"),
-        config,
+        older_requests.configuration(config, version),
         host,
-        parts.networking_config,
-        platform=request.value("platform"),
+        older_requests.networks(parts.networking_config, version),
+        platform=older_requests.parameter("platform", request.value("platform"), version),
         host_ca=host_ca(request, parts.host_config.annotations),
     )
     return context.json({"Id": created.id, "Warnings": created.warnings}, 201)
@@ -102,7 +106,8 @@ async def inspect(context: Context, request: Request, ref: str) -> Reply:
     size = None
     if flag(request, "size"):
         size = await context.quick(context.engine.containers.size, container.id)
-    return context.json(wire.inspection(container, size))
+    found = wire.inspection(container, size)
+    return context.json(older.container(found, request.version))
 
 
 async def top(context: Context, request: Request, ref: str) -> Reply:
@@ -120,6 +125,7 @@ async def update(context: Context, request: Request, ref: str) -> Reply:
     """The body is Resources and RestartPolicy, members of HostConfig, and what is Wherry's own."""
     body = await json_body(request, context.settings)
     wanted, changes = shaped(body, HostConfig), shaped(body, ContainerChanges)
+    wanted = older_requests.update(wanted, request.version)
     run = context.slow if changes != ContainerChanges() else context.quick
     warnings = await run(context.engine.containers.update, ref, wanted, changes)
     return context.json({"Warnings": warnings or None})

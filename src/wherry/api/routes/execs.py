@@ -10,6 +10,7 @@ from functools import partial
 
 import msgspec
 
+from wherry.api import older_requests
 from wherry.api.context import Context, Route
 from wherry.api.detach import parse_keys
 from wherry.api.frames import frame
@@ -49,7 +50,8 @@ async def create(context: Context, request: Request, ref: str) -> Reply:
     parse_keys(asked.detach_keys)
     members = msgspec.structs.asdict(asked)
     members["cmd"] = (asked.cmd,) if isinstance(asked.cmd, str) else asked.cmd
-    exec_id = context.engine.execs.create(ref, ExecOptions(**members))  # nothing waits there
+    options = older_requests.execution(ExecOptions(**members), request.version)
+    exec_id = context.engine.execs.create(ref, options)  # nothing waits there
     return context.json({"Id": exec_id}, 201)
 
 

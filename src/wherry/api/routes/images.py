@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
+from wherry.api.image_counts import count_images
 from wherry.api.params import filters, flag
 from wherry.api.wire import images as wire
 from wherry.api.wire import older
@@ -18,7 +19,10 @@ async def list_(context: Context, request: Request, _: str) -> Reply:
     if not flag(request, "all"):
         parents = {image.parent for image in context.engine.image_store.list()}
         found = tuple(i for i in found if i.references or i.repo_digests or i.id not in parents)
-    return context.json([older.image(wire.summary(image), request.version) for image in found])
+    counts = count_images(context.engine)
+    shared = flag(request, "shared-size")
+    lines = [counts.summary(image, shared=shared) for image in found]
+    return context.json([older.listed_image(line, request.version) for line in lines])
 
 
 async def inspect(context: Context, request: Request, name: str) -> Reply:

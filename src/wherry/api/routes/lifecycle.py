@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal, cast
 
+from wherry.api import older_requests
 from wherry.api.context import Context, Route
 from wherry.api.errors import message_of
 from wherry.api.http.message import Answer, Reply, Request
@@ -17,19 +18,24 @@ Condition = Literal["not-running", "next-exit", "removed"]
 _CONDITIONS = ("not-running", "next-exit", "removed")
 
 
+def parameter(request: Request, name: str) -> str:
+    """One that the client's version of the API may not have."""
+    return older_requests.parameter(name, request.value(name), request.version)
+
+
 async def start(context: Context, request: Request, ref: str) -> Reply:
     await context.quick(context.engine.containers.start, ref)
     return context.empty()
 
 
 async def stop(context: Context, request: Request, ref: str) -> Reply:
-    timeout, signal = number(request, "t"), request.value("signal")
+    timeout, signal = number(request, "t"), parameter(request, "signal")
     await context.slow(context.engine.containers.stop, ref, timeout=timeout, signal=signal)
     return context.empty()
 
 
 async def restart(context: Context, request: Request, ref: str) -> Reply:
-    timeout, signal = number(request, "t"), request.value("signal")
+    timeout, signal = number(request, "t"), parameter(request, "signal")
     await context.slow(context.engine.containers.restart, ref, timeout=timeout, signal=signal)
     return context.empty()
 
@@ -83,7 +89,7 @@ async def remove(context: Context, request: Request, ref: str) -> Reply:
 
 async def wait(context: Context, request: Request, ref: str) -> Answer:
     """The head goes out at once: ``docker run`` starts the container only after it came."""
-    condition = request.value("condition") or "not-running"
+    condition = parameter(request, "condition") or "not-running"
     if condition not in _CONDITIONS:
         raise InvalidArgument(f'invalid condition: "{condition}"')
     future = context.engine.containers.wait(ref, cast(Condition, condition))

@@ -14,6 +14,7 @@ from wherry.api.http.handoff import Channel
 from wherry.api.http.message import Answer, Request, Stream
 from wherry.api.logstream import LogEncoder, LogForm, batches, details_text
 from wherry.api.params import flag
+from wherry.api.routes.lifecycle import parameter
 from wherry.engine.filters import as_time
 from wherry.engine.records import Container
 from wherry.errors import InvalidArgument, NotFound
@@ -60,7 +61,7 @@ def _details(context: Context, request: Request, container: Container) -> str | 
 
 
 def _moment(request: Request, name: str, now: int) -> int:
-    text = request.value(name)
+    text = request.value(name) if name == "since" else parameter(request, name)
     return as_time(text, now) if text and text != "0" else 0
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
+from wherry.api.image_counts import count_images
 from wherry.api.routes.volumes import usage_of, volume_json
 from wherry.api.wire import containers as container_wire
-from wherry.api.wire import images as image_wire
 from wherry.api.wire import older
 from wherry.api.wire import system as wire
 from wherry.engine.api import EngineApi
@@ -66,18 +66,9 @@ def _usage(engine: EngineApi, kinds: list[str]) -> dict[str, Any]:
 
 def _image_usage(engine: EngineApi) -> dict[str, Any]:
     images = engine.image_store.list()
-    users: dict[str, int] = {}
-    for container in engine.containers.list(running_only=False):
-        users[container.image_id] = users.get(container.image_id, 0) + 1
+    counts = count_images(engine)
     sizes = {layer.chain_id: layer.size for image in images for layer in image.layers}
-    holders: dict[str, int] = {}
-    for image in images:
-        for layer in image.layers:
-            holders[layer.chain_id] = holders.get(layer.chain_id, 0) + 1
-    lines = []
-    for image in images:
-        shared = sum(layer.size for layer in image.layers if holders[layer.chain_id] > 1)
-        lines.append(image_wire.summary(image, users.get(image.id, 0), shared))
+    lines = [counts.summary(image, shared=True) for image in images]
     return {"LayersSize": sum(sizes.values()), "Images": lines}
 
 

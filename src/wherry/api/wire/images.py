@@ -68,18 +68,9 @@ def exec_config(image: Image) -> dict[str, Any]:
     import msgspec
 
     base = {
-        "Hostname": "",
-        "Domainname": "",
         "User": "",
-        "AttachStdin": False,
-        "AttachStdout": False,
-        "AttachStderr": False,
-        "Tty": False,
-        "OpenStdin": False,
-        "StdinOnce": False,
         "Env": None,
         "Cmd": None,
-        "Image": "",
         "Volumes": None,
         "WorkingDir": "",
         "Entrypoint": None,
