@@ -36,6 +36,7 @@ from wherry.runtime.api import (
 )
 
 MAX_PACKET = 160 * 1024
+_LONG = b"#"  # in place of a message that is too long for a packet
 MAX_FDS = 250  # the kernel's SCM_MAX_FD is 253
 
 # As plain numbers: the enumerations of the socket module cost a monitor memory.
@@ -260,7 +261,8 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = (), flags: 
 def send_packet(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0) -> None:
     """Send bytes and descriptors as one packet; InvalidArgument if they are too many for one."""
     if len(data) > MAX_PACKET:
-        raise InvalidArgument(f"a message of {len(data)} bytes is too long (at most {MAX_PACKET})")
+        _send_long(sock, data, fds, flags)
+        return
     flags |= socket.MSG_NOSIGNAL
     if not fds:
         sock.send(data, flags)
@@ -269,6 +271,24 @@ def send_packet(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int
         raise InvalidArgument(f"{len(fds)} descriptors are too many for one message")
     rights = array.array("i", fds)
     sock.sendmsg([data], [(_SOCKET, _RIGHTS, rights)], flags)
+
+
+def _send_long(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int) -> None:
+    from wherry.runtime.long_messages import enclose  # few are
+
+    file = enclose(data)
+    try:
+        send_packet(sock, _LONG, [*fds, file], flags)
+    finally:
+        os.close(file)
+
+
+def _read_long(fds: list[int]) -> bytes:
+    from wherry.runtime.long_messages import disclose
+
+    if not fds:
+        raise InvalidArgument("a long message has no descriptor")
+    return disclose(fds.pop())
 
 
 def receive(
@@ -285,7 +305,7 @@ def receive(
     try:
         if got & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise InvalidArgument("a message between engine and launcher was cut short")
-        return decoder.decode(data), fds
+        return decoder.decode(_read_long(fds) if data == _LONG else data), fds
     except (msgspec.DecodeError, InvalidArgument) as error:
         close_all(fds)
         raise InvalidArgument(f"a message is not understood: {error}") from None

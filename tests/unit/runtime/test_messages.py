@@ -53,6 +53,33 @@ def test_what_is_not_understood_closes_its_descriptors(pair: Pair, data: bytes) 
     os.close(reading)
 
 
+@pytest.mark.parametrize("size", [100_000, 200_000, 3_000_000])
+def test_long_messages_arrive_whole(pair: Pair, size: int) -> None:
+    request = StartRequest(id="a" * size, bundle="/b", state_dir="/s")
+    reading, writing = os.pipe()
+    msg.send(pair[0], msg.Start(request), [writing])
+    os.close(writing)
+    packet = msg.receive(pair[1], msg.to_launcher)
+    assert packet is not None
+    assert packet[0] == msg.Start(request)
+    assert len(packet[1]) == 1
+    os.write(packet[1][0], b"x")
+    assert os.read(reading, 1) == b"x"
+    msg.close_all([*packet[1], reading])
+
+
+def test_a_message_without_end_is_refused(pair: Pair) -> None:
+    request = StartRequest(id="a" * (17 << 20), bundle="/b", state_dir="/s")
+    with pytest.raises(InvalidArgument, match="too long"):
+        msg.send(pair[0], msg.Start(request))
+
+
+def test_a_long_message_without_its_file_is_not_understood(pair: Pair) -> None:
+    pair[0].send(b"#")
+    with pytest.raises(InvalidArgument, match="no descriptor"):
+        msg.receive(pair[1], msg.to_launcher)
+
+
 def test_too_many_descriptors_are_refused(pair: Pair) -> None:
     with pytest.raises(InvalidArgument, match="too many"):
         msg.send(pair[0], msg.Go("x"), [0] * (msg.MAX_FDS + 1))
