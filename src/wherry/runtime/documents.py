@@ -13,6 +13,7 @@ from wherry.model.runtime_spec import Spec
 T = TypeVar("T")
 
 MAX_BYTES = 16 * 1024 * 1024
+_PIECE = 4096
 _ZERO = b"\\u0000"
 
 spec_decoder = msgspec.json.Decoder(Spec)
@@ -21,10 +22,21 @@ spec_decoder = msgspec.json.Decoder(Spec)
 def read_bounded(path: str) -> bytes:
     """A file's content; OSError, and InvalidArgument if it is longer than ``MAX_BYTES``."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
+    try:
+        data = _read_all(fd)
+    finally:
+        os.close(fd)
     if len(data) > MAX_BYTES:
         raise InvalidArgument(f"{path} is longer than {MAX_BYTES} bytes")
+    return data
+
+
+def _read_all(fd: int) -> bytes:
+    """All of it, or a byte more than ``MAX_BYTES``, without room for more than there is."""
+    room = min(max(os.fstat(fd).st_size, _PIECE), MAX_BYTES) + 1
+    data = os.read(fd, room)
+    while len(data) <= MAX_BYTES and (more := os.read(fd, room)):
+        data += more
     return data
 
 

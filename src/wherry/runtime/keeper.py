@@ -17,7 +17,7 @@ import msgspec
 from wherry.runtime import state
 from wherry.runtime.host import Host
 from wherry.runtime.loop import Loop
-from wherry.runtime.messages import MAX_PACKET, Keep, receive_packet
+from wherry.runtime.messages import MAX_PACKET, NOT_NEEDED, Keep, receive_packet
 from wherry.runtime.monitor import Monitor
 from wherry.sys.faults import reach
 from wherry.sys.process import PR_SET_CHILD_SUBREAPER, prctl
@@ -28,19 +28,19 @@ _decoder = msgspec.json.Decoder(Keep)
 def wait(channel: socket.socket, starter: int, init: int, host: Host) -> None:
     """Wait for what the starter (a child) hands over, then be its monitor to the end.
 
-    ``init`` is another child, which was held ready; 0 if there is none.
-
-    Until the starter is gone this process is a subreaper: what it has spawned becomes its child.
+    ``init`` is another child, which was held ready; 0 if there is none. Until the starter is gone
+    this process is a subreaper: what it has spawned becomes its child.
     """
     data, fds, _ = receive_packet(channel, MAX_PACKET)
+    if data == NOT_NEEDED:
+        os.waitpid(init, 0)
+        data, fds, _ = receive_packet(channel, MAX_PACKET)
     channel.close()
     os.waitpid(starter, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 0)
     if not data:
         _end_failed()
         return
-    if init and not data[1]:
-        os.waitpid(init, 0)  # it was not what was started
     reach("monitor.handed")
     os.dup2(0, 2)  # the engine's standard error is not kept open
     poll = select.poll()
@@ -49,7 +49,7 @@ def wait(channel: socket.socket, starter: int, init: int, host: Host) -> None:
     poll.poll()
     del poll
     try:
-        Monitor(_decoder.decode(data[2:]), fds, host.cgroups, Loop()).run()
+        Monitor(_decoder.decode(data[1:]), fds, host.cgroups, Loop()).run()
     except BaseException:  # noqa: BLE001 - a defect of ours, for which nobody listens
         _leave_trace(fds[data[0]])
 

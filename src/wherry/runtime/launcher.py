@@ -32,7 +32,8 @@ from wherry.runtime.messages import (
 )
 from wherry.runtime.outset import OpenedExec
 from wherry.runtime.ready import ReadyInit, hold_ready
-from wherry.runtime.rehearsal import rehearse, rehearse_start
+from wherry.runtime.ready_rehearsal import rehearse_init, rehearse_request
+from wherry.runtime.rehearsal import rehearse
 from wherry.runtime.title import Title, set_own_name
 from wherry.sys.faults import listen_to
 from wherry.sys.files import close_range
@@ -158,7 +159,7 @@ class Launcher:
 
     def _prepare_init(self) -> None:
         self._title.set("wherry-init (waiting)")
-        rehearse_start(self._host)
+        rehearse_init(self._host)
 
     def _be_starter(self, monitor: socket.socket, monitor_pid: int, init: ReadyInit | None) -> None:
         """Never returns."""
@@ -167,6 +168,8 @@ class Launcher:
             set_own_name(b"wherry-starter")
             self._title.set("wherry-starter")
             self._title.set("wherry-monitor (waiting)", monitor_pid)
+            if init is not None:
+                rehearse_request()
             packet = self._next_request()
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)

@@ -139,9 +139,8 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
     the attached client if ``attach``, with ``follow_kills`` the first of what
     :func:`memory_kills.follow_kills` gives (up to here they are watched), the state directory, the
     writing end of standard input if ``stdin``, with ``follow_kills`` the second, and such as are
-    only held. The packet begins with two bytes, the number of those to watch and whether the
-    process is the one that was held ready, so that a monitor need not even decode it before
-    something happens.
+    only held. The packet begins with one byte, the number of those to watch, so that a monitor
+    need not even decode it before something happens. Before it there may be :data:`NOT_NEEDED`.
     """
 
     pid: int
@@ -158,6 +157,10 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
     state: State
     kill: tuple[str, ...] = ()  # another runtime's command that takes a signal's number
     follow_kills: bool = False
+
+
+NOT_NEEDED = b"\0"
+"""Starter to monitor: the init that was held ready is let go, and is to be reaped."""
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):
@@ -292,13 +295,13 @@ def _read_long(fds: list[int]) -> bytes:
 
 
 def receive(
-    sock: socket.socket, decoder: msgspec.json.Decoder[T], flags: int = 0
+    sock: socket.socket, decoder: msgspec.json.Decoder[T], flags: int = 0, room: int = MAX_PACKET
 ) -> tuple[T, list[int]] | None:
     """Receive one packet and its descriptors (close-on-exec, the caller's); None at the end.
 
     InvalidArgument if the packet is not a message that ``decoder`` knows.
     """
-    data, fds, got = receive_packet(sock, MAX_PACKET, flags)
+    data, fds, got = receive_packet(sock, room, flags)
     if not data:
         close_all(fds)
         return None

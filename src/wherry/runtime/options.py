@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -99,6 +100,11 @@ class _Bits:
 
 def parse_options(options: Sequence[str]) -> Options:
     """Sort mount options. Whatever is not known is data for the file system."""
+    return _parsed(tuple(options))
+
+
+@lru_cache(maxsize=64)  # a plan asks several times for each of a few
+def _parsed(options: tuple[str, ...]) -> Options:
     one, below, superblock = _Bits(), _Bits(), _Bits()
     propagation: list[int] = []
     words: set[str] = set()

@@ -55,7 +55,7 @@ SCHEDULER_FLAGS = {
 }
 PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _UNLIMITED = 1 << 63
-_ALL_CPUS = tuple(range(1024))  # the kernel leaves out those that there are not
+ALL_CPUS = range(1024)  # the kernel leaves out those that there are not
 _MAX_CPU = 65_535
 
 
@@ -93,7 +93,7 @@ def process_ops(
         yield MakeWorkingDirectory(process.cwd)
     yield SetStdio(user.uid)
     yield FindHome(process.env, user.uid)
-    yield SetAffinity(parse_cpus(cpus) if cpus else _ALL_CPUS)
+    yield SetAffinity(parse_cpus(cpus) if cpus else ALL_CPUS)
     yield from _kernel_ops(process, personality)
     yield from _label_ops(process, own_init)
     before, after = _init_ops(process, become) if own_init else ((), ())

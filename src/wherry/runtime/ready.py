@@ -68,7 +68,6 @@ class ReadyInit:
         self.pid = pid
         self._pidfd = pidfd
         self._channel = channel
-        self.used = False
 
     def close(self) -> None:
         """Let go of it. It ends if nobody else holds it either, and nothing was asked of it."""
@@ -91,7 +90,6 @@ class ReadyInit:
         if answer.profile is not None:
             host.filters.remember(answer.profile, answer.program)
             host.filters.compiled = answer.profile
-        self.used = True
         return _plans.decode(answer.plan)
 
     def child(self) -> Child:
@@ -100,8 +98,11 @@ class ReadyInit:
 
 
 def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
-    """Clone one, which calls ``prepare`` before it waits; None on cgroup v2, where a process is best born in its group: to move it there
-    later makes the kernel wait, for several milliseconds."""
+    """Clone one, which calls ``prepare`` before it waits.
+
+    None on cgroup v2, where a process is best born in its group: to move it there later makes the
+    kernel wait, for several milliseconds.
+    """
     if host.layout.unified:
         return None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -22,6 +22,7 @@ from wherry.runtime.host import Host
 from wherry.runtime.logs.first_try import check_log
 from wherry.runtime.memory_kills import follow_kills
 from wherry.runtime.messages import (
+    NOT_NEEDED,
     Exec,
     Keep,
     Start,
@@ -73,7 +74,7 @@ def serve(
         if isinstance(message, Start):
             _start(message.request, fds[1:], connection, monitor, host, taken, init)
         else:
-            _let_go(init)
+            _let_go(init, monitor)
             return _exec(message, fds[1:], connection, monitor, host, taken)
     except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
         send(connection, failure(error))
@@ -99,7 +100,7 @@ def _start(
     check_log(request.log)
     passed = Passed(client, netns, tuple(rest))
     if request.external is not None:
-        _let_go(init)
+        _let_go(init, monitor)
         spec = read_spec(request.bundle)
         _start_elsewhere(request, spec, passed, connection, monitor, host, taken)
         return
@@ -108,15 +109,17 @@ def _start(
     if init is not None and plan is not None:
         way = ReadyWay(plan, init.child(), host)
     else:
-        _let_go(init)
+        _let_go(init, monitor)
         plan = plan_start(request, host)
         way = OwnWay(plan, passed, host, existing=False)
     _run(plan, request, passed, connection, monitor, host, taken, way)
 
 
-def _let_go(init: ReadyInit | None) -> None:
+def _let_go(init: ReadyInit | None, monitor: socket.socket) -> None:
+    """Let it end, and its monitor reap it: something else is started."""
     if init is not None:
         init.close()
+        send_packet(monitor, NOT_NEEDED, ())
 
 
 def _exec(
@@ -248,8 +251,7 @@ def _run(
                 connection, child, listener, directory, streams, passed, kills
             )
             keep = encode(_keep(plan, request, child, streams, passed, way.kill, kills))
-            head = bytes([len(watched), isinstance(way, ReadyWay)])
-            send_packet(monitor, head + keep, [*watched, *others])
+            send_packet(monitor, bytes([len(watched)]) + keep, [*watched, *others])
             reach("starter.handed")
         except BaseException:
             way.abandon(child)

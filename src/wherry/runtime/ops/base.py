@@ -64,6 +64,7 @@ class Setup:
         self.proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root_fd = -1  # the container's root, from MountRoot on
         self.console_fd: int | None = None
+        self.directories: dict[str, int] = {}  # of the container, see devices.py
         self.created: list[str] = []
         self.program = ""
         self.in_directory = False  # the working directory

@@ -23,6 +23,15 @@ _TIOCGPTPEER = 0x5441
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
+def _kept(setup: Setup, directory: str) -> int:
+    """A directory for devices, opened once: all are made in a few, after the last mount."""
+    fd = setup.directories.get(directory)
+    if fd is None:
+        fd = make_in(setup.root_fd, directory or "/", directory=True, created=setup.created)
+        setup.directories[directory] = fd
+    return fd
+
+
 class MakeDevice(Op, frozen=True):
     """Make a device node, or where the kernel forbids that (user namespaces) bind the host's."""
 
@@ -39,11 +48,7 @@ class MakeDevice(Op, frozen=True):
 
     def execute(self, setup: Setup) -> None:
         directory, _, name = self.path.rpartition("/")
-        parent = make_in(setup.root_fd, directory or "/", directory=True, created=setup.created)
-        try:
-            self._make(setup, parent, name)
-        finally:
-            os.close(parent)
+        self._make(setup, _kept(setup, directory), name)
 
     def _make(self, setup: Setup, parent: int, name: str) -> None:
         device = 0 if self.type == "p" else os.makedev(self.major, self.minor)
@@ -79,13 +84,10 @@ class MakeLink(Op, frozen=True):
 
     def execute(self, setup: Setup) -> None:
         directory, _, name = self.path.rpartition("/")
-        parent = open_in(setup.root_fd, directory, os.O_PATH | os.O_DIRECTORY)
         try:
-            os.symlink(self.target, name, dir_fd=parent)
+            os.symlink(self.target, name, dir_fd=_kept(setup, directory))
         except FileExistsError:
             pass
-        finally:
-            os.close(parent)
 
 
 class OpenConsole(Op, frozen=True):

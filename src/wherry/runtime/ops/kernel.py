@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Sequence
 
 from wherry.errors import NotSupported, PermissionDenied
 from wherry.runtime.messages import Waiting, receive, send, to_init
@@ -20,10 +21,12 @@ from wherry.sys.namespaces import (
 )
 from wherry.sys.process import ioprio_set, join_session_keyring, personality, sched_setattr
 
+_ROOM = 1024  # bytes, for what the monitor says
+
 
 def wait_for(setup: Setup, step: str) -> list[int]:
     """Wait until the monitor has done its part; the descriptors that it has sent."""
-    packet = receive(setup.channel, to_init)
+    packet = receive(setup.channel, to_init, room=_ROOM)
     if packet is None or packet[0].step != step:
         os._exit(1)  # the monitor has gone or given up: nobody is left to tell
     return packet[1]
@@ -286,7 +289,7 @@ class SetScheduler(Op, frozen=True):
 class SetAffinity(Op, frozen=True):
     """Bind the process to processors (sched_setaffinity(2))."""
 
-    cpus: tuple[int, ...]
+    cpus: Sequence[int]
 
     def describe(self) -> str:
         return "set the processor affinity"

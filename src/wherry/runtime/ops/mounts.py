@@ -112,10 +112,14 @@ class MountFilesystem(Op, frozen=True):
         return f"mount {self.fstype} on {self.target}"
 
     def execute(self, setup: Setup) -> None:
-        there = self._is_there(setup)
-        target = make_in(
-            setup.root_fd, self.target, directory=True, links=self.follow, created=setup.created
-        )
+        there = True
+        try:
+            target = open_in(setup.root_fd, self.target, links=self.follow)
+        except FileNotFoundError:
+            there = False
+            target = make_in(
+                setup.root_fd, self.target, directory=True, links=self.follow, created=setup.created
+            )
         try:
             m.mount(
                 self.source,
@@ -132,13 +136,6 @@ class MountFilesystem(Op, frozen=True):
         finally:
             os.close(target)
         set_propagation(setup.root_fd, self.target, self.options)
-
-    def _is_there(self, setup: Setup) -> bool:
-        try:
-            os.close(open_in(setup.root_fd, self.target))
-        except FileNotFoundError:
-            return False
-        return True
 
     def _data(self, target: int) -> str:
         """A tmpfs takes the mode of the directory that it hides, unless told otherwise."""
