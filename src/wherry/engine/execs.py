@@ -16,6 +16,7 @@ import msgspec
 from wherry.engine.events import Events
 from wherry.engine.exec_process import exec_process
 from wherry.engine.ids import new_id
+from wherry.engine.joining import shares_processes
 from wherry.engine.records import Exec, ExecOptions
 from wherry.engine.runtimes import external_runtime
 from wherry.engine.settings import EngineSettings
@@ -178,6 +179,7 @@ class Execs:
             attach=not detach,
             attach_streams=(options.attach_stdin, options.attach_stdout, options.attach_stderr),
             external=external_runtime(self._settings, container.record),
+            apart=shares_processes(container.record, self._table),
         )
 
     def _ended(self, target: _Entry, container: Entry, state_dir: str, status: ExitStatus) -> None:

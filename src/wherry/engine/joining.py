@@ -5,7 +5,7 @@ from __future__ import annotations
 from wherry.engine.records import Container
 from wherry.engine.spec import Joined
 from wherry.engine.table import ContainerTable
-from wherry.errors import Conflict, InvalidArgument
+from wherry.errors import Conflict, InvalidArgument, WherryError
 
 _CONTAINER = "container:"
 _MAX_DEPTH = 32
@@ -41,6 +41,23 @@ def _running(mode: str, called: str, table: ContainerTable) -> Container:
             f"cannot join the {called} namespace of a non running container: {other.name}"
         )
     return other
+
+
+def shares_processes(record: Container, table: ContainerTable) -> bool:
+    """Whether a container is in another one's PID namespace, or another one in its own."""
+    if record.host.pid_mode.startswith(_CONTAINER):
+        return True
+    others = [entry.record for entry in table]
+    modes = {one.host.pid_mode for one in others if one.state.running}
+    return any(_names(mode, record, table) for mode in modes if mode.startswith(_CONTAINER))
+
+
+def _names(mode: str, record: Container, table: ContainerTable) -> bool:
+    """Whether a mode names a container; it may if the name has been given up since."""
+    try:
+        return table.find(mode.removeprefix(_CONTAINER)).id == record.id
+    except WherryError:
+        return True
 
 
 def _shared_memory(mode: str, table: ContainerTable) -> tuple[str, str]:

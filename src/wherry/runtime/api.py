@@ -121,6 +121,9 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     attach_streams: tuple[bool, bool, bool] = (False, True, True)
     external: ExternalRuntime | None = None
     """As in the container's :class:`StartRequest`."""
+    apart: bool = False
+    """Another container sees the processes of this one, and might trace them: a process of its own
+    sets the exec up, which has nothing in its memory that is not the exec's."""
 
 
 class HeldPort(msgspec.Struct, frozen=True):

@@ -265,7 +265,7 @@ class LauncherRuntime:
 
     def exec(self, request: ExecRequest, fds: Sequence[int] = ()) -> MonitoredProcess:
         """See :class:`wherry.runtime.api.Runtime`."""
-        if request.external is None:
+        if request.external is None and not request.apart:
             try:
                 return self._exec_by_server(request, fds)
             except _AskLauncherError:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
-from tests.patience import patience
 from tests.root.runtime.boxes import CAPABILITIES, NAMESPACES, Box, wait
 
 from wherry.model.runtime_spec import Capabilities, LinuxPids, LinuxResources, Rlimit, User
