@@ -30,6 +30,9 @@ _DEFAULT_INTERVAL = _DEFAULT_TIMEOUT = 30 * _SECOND
 _DEFAULT_START_INTERVAL = 5 * _SECOND
 _DEFAULT_RETRIES = 3
 _OUTPUT_LIMIT = 4096
+_READ_LIMIT = 2 * _OUTPUT_LIMIT
+"""With the heads of frames; a check that prints single bytes shows fewer of them."""
+_FRAME_HEAD = 8
 _KEPT_RESULTS = 5
 _SHELL = ("/bin/sh", "-c")
 _TIMED_OUT = -1
@@ -158,24 +161,40 @@ class HealthMonitor:
         return HealthResult(start_ns=started, end_ns=time.time_ns(), exit_code=code, output=output)
 
     def _run(self, record: Container, seconds: float) -> tuple[int, str]:
-        options = ExecOptions(
-            cmd=probe_command(record), tty=True, attach_stdout=True, attach_stderr=True
-        )
+        options = ExecOptions(cmd=probe_command(record), attach_stdout=True, attach_stderr=True)
         exec_id = self._execs.create(record.id, options)
         stream = self._execs.start(exec_id, detach=False)
         if stream is None:
             return _TIMED_OUT, ""
         with stream:
             output, ended = _read_all(stream, time.monotonic() + seconds)
-        text = output[:_OUTPUT_LIMIT].decode(errors="replace")
+        text = unframed(output)[:_OUTPUT_LIMIT].decode(errors="replace")
         if not ended:
             self._execs.kill(exec_id, signal.SIGKILL)
-            return _TIMED_OUT, f"Health check exceeded timeout ({seconds:g}s): {text}"
+            return _TIMED_OUT, timed_out(seconds, text)
         return self._execs.exited(exec_id).result(_EXIT_SECONDS), text
 
     def close(self) -> None:
         if self._workers:
             self._workers.close()
+
+
+def timed_out(seconds: float, output: str) -> str:
+    """What is told of a check that took too long, in Docker's words."""
+    shown = f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    return f"Health check exceeded timeout ({shown})" + (f": {output}" if output else "")
+
+
+def unframed(data: bytes) -> bytes:
+    """Output and errors, as they came, out of the frames of an exec without a terminal; the last
+    frame may be cut off."""
+    found = bytearray()
+    place = 0
+    while place + _FRAME_HEAD <= len(data):
+        start = place + _FRAME_HEAD
+        place = start + int.from_bytes(data[start - 4 : start], "big")
+        found += data[start:place]
+    return bytes(found)
 
 
 def _read_all(stream: socket, deadline: float) -> tuple[bytes, bool]:
@@ -189,6 +208,6 @@ def _read_all(stream: socket, deadline: float) -> tuple[bytes, bool]:
             break
         if not data:
             return bytes(output), True
-        if len(output) < _OUTPUT_LIMIT:
+        if len(output) < _READ_LIMIT:
             output += data
     return bytes(output), False

@@ -80,7 +80,7 @@ class Lifecycle:
                 raise Conflict("container is marked for removal and cannot be started")
             self._cancel_restart(entry)
             entry.generation += 1
-            record = msgspec.structs.replace(entry.record, stopped_by_user=False)
+            record = msgspec.structs.replace(entry.record, stopped_by_user=False, restart_count=0)
             self._launch(entry, record)
 
     def _launch(self, entry: Entry, record: Container) -> None:
@@ -303,6 +303,10 @@ class Lifecycle:
         """Send one signal; the end that follows SIGKILL."""
         with entry.lock:
             record = entry.record
+            if record.state.status == "restarting" and _ends_for_good(record, number):
+                self._table.save(entry, msgspec.structs.replace(record, stopped_by_user=True))
+                self._end_restarting(entry)
+                return None
             if record.state.status == "restarting" or entry.process is None:
                 raise Conflict(
                     f"cannot kill container: {record.name}: container {record.id} is not running"

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from wherry.engine.health import next_health, next_interval, probe_command
+from wherry.engine.health import (
+    next_health,
+    next_interval,
+    probe_command,
+    timed_out,
+    unframed,
+)
 from wherry.engine.records import Container, Health, HealthResult
 from wherry.model.container import ContainerConfig, HostConfig
 from wherry.model.digest import digest_of
@@ -69,3 +75,19 @@ def test_commands_of_all_forms() -> None:
     assert command("CMD-SHELL", "a b") == ("/bin/sh", "-c", "a b")
     assert command("NONE") == ()
     assert command() == ()
+
+
+def test_output_without_its_frames() -> None:
+    def frame(stream: int, data: bytes) -> bytes:
+        return bytes((stream, 0, 0, 0)) + len(data).to_bytes(4, "big") + data
+
+    whole = frame(1, b"out\n") + frame(2, b"err\n")
+    assert unframed(whole) == b"out\nerr\n"
+    assert unframed(whole[:-2]) == b"out\ner"
+    assert unframed(whole[:15]) == b"out\n"
+    assert unframed(b"") == b""
+
+
+def test_what_is_told_of_a_check_that_took_too_long() -> None:
+    assert timed_out(0.3, "") == "Health check exceeded timeout (300ms)"
+    assert timed_out(2.5, "x") == "Health check exceeded timeout (2.5s): x"
