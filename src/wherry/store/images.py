@@ -192,19 +192,20 @@ class ImageStore:
 
     def list(self) -> tuple[Image, ...]:
         """See :class:`wherry.store.api.Images`; the newest first."""
-        images = self._db.query("SELECT id, created_ns, parent FROM image ORDER BY created_ns DESC")
-        records = _grouped(
-            self._db.query(
-                f"SELECT image, {layer_table.COLUMNS} FROM image_layer JOIN layer USING (chain_id) "
-                "ORDER BY image, position"
+        with self._db.transaction() as db:
+            images = db.query("SELECT id, created_ns, parent FROM image ORDER BY created_ns DESC")
+            records = _grouped(
+                db.query(
+                    f"SELECT image, {layer_table.COLUMNS} FROM image_layer "
+                    "JOIN layer USING (chain_id) ORDER BY image, position"
+                )
             )
-        )
-        names = _grouped(self._db.query("SELECT image, name FROM reference ORDER BY name"))
-        digests = _grouped(self._db.query("SELECT image, name FROM repo_digest ORDER BY name"))
-        return tuple(
-            self._make(row, records.get(row[0], []), names.get(row[0], []), digests.get(row[0], []))
-            for row in images
-        )
+            names = _grouped(db.query("SELECT image, name FROM reference ORDER BY name"))
+            digests = _grouped(db.query("SELECT image, name FROM repo_digest ORDER BY name"))
+            return tuple(
+                self._make(row, *(found.get(row[0], []) for found in (records, names, digests)))
+                for row in images
+            )
 
     def _load(self, image_id: Digest) -> Image:
         with self._db.transaction() as db:
@@ -220,9 +221,11 @@ class ImageStore:
             digests = db.query(
                 "SELECT name FROM repo_digest WHERE image = ? ORDER BY name", image_id
             )
-        return self._make(row, records, names, digests)
+            return self._make(row, records, names, digests)
 
     def _make(self, row: Row, records: Rows, names: Rows, digests: Rows) -> Image:
+        """In the transaction that read the row: a removal, which deletes that first, waits for it
+        before it takes the configuration away."""
         image_id, created_ns, parent = row
         return Image(
             id=Digest(image_id),

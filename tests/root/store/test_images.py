@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from wherry.errors import DataCorrupt, ResourceExhausted
+from wherry.model.digest import Digest
 from wherry.model.image import OCI_LAYER_GZIP, Descriptor
 from wherry.model.reference import parse_reference
 from wherry.snapshot.overlay import OverlaySnapshotter
@@ -78,6 +80,28 @@ def test_everything_is_there_after_a_restart(stores: Stores, tmp_path: Path) -> 
     assert again.images.get("app") == image
     assert again.images.list() == (image,)
     again.close()
+
+
+def test_an_image_that_is_removed_meanwhile_is_whole_or_gone(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that has read its record reads its configuration, too."""
+    image = add(stores.images, unpack(stores.images, a="a"), names=("app",))
+    fresh = ImageStore(stores.db, stores.blobs, stores.snapshots)  # it has read nothing yet
+    removal = threading.Thread(target=fresh.remove, args=(image.id,))
+    read = stores.blobs.read
+
+    def remove_first(digest: Digest) -> bytes:
+        if not removal.is_alive():
+            removal.start()
+            removal.join(0.1)  # long enough for one that does not wait for the list
+        return read(digest)
+
+    monkeypatch.setattr(stores.blobs, "read", remove_first)
+    assert fresh.list() == (image,)
+    monkeypatch.undo()
+    removal.join()
+    assert fresh.list() == ()
 
 
 def test_a_pulled_layer_is_made_again_from_its_blob(stores: Stores) -> None:
