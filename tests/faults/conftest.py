@@ -55,6 +55,7 @@ class EngineProcess:
             log_text = Path(f"{self.run}.log").read_text()
             assert self.process.poll() is None, log_text
             assert time.monotonic() < deadline, log_text
+            time.sleep(0.005)  # nothing announces that a socket is there
         return client
 
     def kill(self, number: int = signal.SIGKILL) -> None:
