@@ -17,7 +17,7 @@ import msgspec
 from wherry.runtime import state
 from wherry.runtime.host import Host
 from wherry.runtime.loop import Loop
-from wherry.runtime.messages import MAX_PACKET, NOT_NEEDED, Keep, receive_packet
+from wherry.runtime.messages import GUARD, MAX_PACKET, NOT_NEEDED, Keep, receive_packet
 from wherry.runtime.monitor import Monitor
 from wherry.sys.faults import reach
 from wherry.sys.process import PR_SET_CHILD_SUBREAPER, prctl
@@ -34,6 +34,9 @@ def wait(channel: socket.socket, starter: int, init: int, host: Host) -> None:
     data, fds, _ = receive_packet(channel, MAX_PACKET)
     if data == NOT_NEEDED:
         os.waitpid(init, 0)
+        data, fds, _ = receive_packet(channel, MAX_PACKET)
+    if data == GUARD:  # of an exec server, which ends as a start does that failed
+        os.dup2(0, 2)
         data, fds, _ = receive_packet(channel, MAX_PACKET)
     channel.close()
     os.waitpid(starter, 0)

@@ -22,6 +22,7 @@ from wherry.runtime.api import ExecRequest
 from wherry.runtime.exec_server import ExecServer
 from wherry.runtime.host import find_host
 from wherry.runtime.messages import (
+    GUARD,
     Exec,
     Taken,
     ToLauncher,
@@ -201,6 +202,7 @@ class Launcher:
         self._title.set(f"wherry-execs {request.container_id}")
         self._title.set(f"wherry-monitor execs {request.container_id}", os.getppid())
         os.dup2(0, 2)  # the engine's standard error is not kept open
+        guard.send(GUARD)
         channel = socket.socket(fileno=fds.pop())
         ExecServer(channel, guard, self._host, part).run(request, fds, first)
 

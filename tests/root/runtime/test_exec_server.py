@@ -59,7 +59,7 @@ def test_one_serves_all_and_keeps_nothing(box: Box) -> None:
         with pytest.raises(WherryError):
             _begin(box, container, "/nosuch")
     eventually(lambda: _descriptors(server) <= descriptors)
-    assert int(_stat(server)[21]) < pages + 64
+    assert int(_stat(server)[21]) < pages + 256
     assert _parent(_begin(box, container, "sleep", "100").pid) == server
 
 
@@ -181,3 +181,11 @@ def test_its_memory_is_closed_to_the_container(box: Box) -> None:
         with suppress(FileNotFoundError):
             found = os.stat(f"/proc/{server}/fd/{fd}")
             assert found.st_dev != root.st_dev
+
+
+def test_nobody_keeps_the_engine_s_standard_error(box: Box) -> None:
+    container = box.start("sleep", "100")
+    server = _server(box, container)
+    null = os.stat("/dev/null").st_rdev
+    for pid in (server, _parent(server)):
+        eventually(lambda pid=pid: os.stat(f"/proc/{pid}/fd/2").st_rdev == null)
