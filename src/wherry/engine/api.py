@@ -143,8 +143,10 @@ class ContainerApi(Protocol):
         *,
         platform: str = "",
         host_ca: bool | None = None,
+        places: Mapping[str, str] = ...,
     ) -> Created:
-        """NotFound "No such image: X:tag"; Conflict for a name in use, in Docker's words."""
+        """NotFound "No such image: X:tag"; Conflict for a name in use, in Docker's words.
+        ``places`` are directories that binds never leave, by the binds' real sources."""
         ...
 
     def start(self, ref: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -26,6 +27,7 @@ from wherry.engine.listing import PRUNE_FILTERS, list_containers, prunable
 from wherry.engine.log_options import log_attributes, log_settings
 from wherry.engine.mount_changes import MountChanger
 from wherry.engine.mount_making import MountMaker
+from wherry.engine.mounts import NO_PLACES
 from wherry.engine.records import Container, WaitResult
 from wherry.engine.settings import EngineSettings
 from wherry.engine.stats import sample
@@ -124,8 +126,9 @@ class Containers:
         *,
         platform: str = "",
         host_ca: bool | None = None,
+        places: Mapping[str, str] = NO_PLACES,
     ) -> Created:
-        return self._creator.create(name, config, host, networking, platform, host_ca)
+        return self._creator.create(name, config, host, networking, platform, host_ca, places)
 
     def start(self, ref: str) -> None:
         self._lifecycle.start(self._table.find(ref))

@@ -6,6 +6,7 @@ import os
 import posixpath
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 import msgspec
@@ -17,7 +18,7 @@ from wherry.engine.health import check_healthcheck
 from wherry.engine.ids import new_id
 from wherry.engine.log_options import check_log_config, with_defaults
 from wherry.engine.mount_making import MountMaker
-from wherry.engine.mounts import plan_mounts
+from wherry.engine.mounts import confined, plan_mounts
 from wherry.engine.network_requests import named_networks, parse_link, requested_networks
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container, MountPoint
@@ -71,6 +72,7 @@ class Creator:
         networking: NetworkingConfig,
         platform: str,
         host_ca: bool | None,
+        places: Mapping[str, str],
     ) -> Created:
         image = self._image(config.image, platform)
         host = with_defaults(host, self._settings.log_driver, self._settings.log_options)
@@ -81,7 +83,7 @@ class Creator:
         if not args:
             raise InvalidArgument("no command specified")
         networks = named_networks(self._networks, requested_networks(host, networking), host)
-        plan = plan_mounts(merged, host, self._mounts_of)
+        plan = confined(plan_mounts(merged, host, self._mounts_of), places)
         container_id = new_id()
         with ExitStack() as undo:
             taken = self._table.reserve_name(name, container_id)

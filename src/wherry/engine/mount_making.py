@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from wherry.engine.mounts import PlannedMount
 from wherry.engine.records import MountPoint
+from wherry.fs.root import Root
 from wherry.model.users import UserMap
 from wherry.snapshot.api import Snapshotter
 from wherry.store.api import Images
@@ -36,11 +37,12 @@ class MountMaker:
         if mount.type == "volume":
             return self._volume(mount, container_id)
         image = self._images.get(mount.source) if mount.type == "image" else None
-        if mount.create_source and not os.path.lexists(mount.source):
-            _make_directories(mount.source, users.root if users else (0, 0))
+        if mount.create_source:
+            _make_source(mount, users.root if users else (0, 0))
         return MountPoint(
             type=mount.type,
             source=mount.source,
+            beneath=mount.beneath,
             destination=mount.destination,
             mode=mount.mode,
             rw=not mount.read_only,
@@ -87,6 +89,19 @@ class MountMaker:
                 self._volumes.populate(mount.name, root, mount.destination)
         finally:
             os.close(root)
+
+
+def _make_source(mount: PlannedMount, owner: tuple[int, int]) -> None:
+    if not mount.beneath:
+        if not os.path.lexists(mount.source):
+            _make_directories(mount.source, owner)
+        return
+    inside = os.path.relpath(mount.source, mount.beneath)
+    if inside == ".":
+        return
+    with Root.at(mount.beneath) as place:
+        if not place.exists(inside):
+            place.makedirs(inside, owner=owner)
 
 
 def _make_directories(path: str, owner: tuple[int, int]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -24,6 +25,7 @@ from wherry.model.container import (
 )
 from wherry.model.idmap import parse_id_map
 
+NO_PLACES: Mapping[str, str] = MappingProxyType({})
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _RELABEL = frozenset({"z", "Z"})
 _OPTION = re.compile(r"[A-Za-z0-9_.:/%+-]{1,255}")
@@ -46,6 +48,7 @@ class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     read_only_below: bool = True
     subpath: str = ""
     id_map: str = ""
+    beneath: str = ""  # see engine.records.MountPoint
     tmpfs: TmpfsOptions | None = None
     driver: str = "local"
     driver_options: dict[str, str] = {}
@@ -78,6 +81,16 @@ def plan_mounts(
         if destination not in plan and destination not in seen:
             plan[destination] = PlannedMount(type="volume", destination=destination)
     return tuple(plan.values())
+
+
+def confined(plan: Iterable[PlannedMount], places: Mapping[str, str]) -> tuple[PlannedMount, ...]:
+    """Binds of these sources never leave these places; see ``engine.records.MountPoint``."""
+    return tuple(
+        msgspec.structs.replace(mount, beneath=places[mount.source])
+        if mount.type == "bind" and mount.source in places
+        else mount
+        for mount in plan
+    )
 
 
 def _tmpfs_targets(host: HostConfig) -> Iterable[str]:
@@ -355,5 +368,6 @@ def _from_container(
             read_only_below=mount.read_only_below,
             subpath=mount.subpath,
             id_map=mount.id_map,
+            beneath=mount.beneath,
             no_copy=True,
         )

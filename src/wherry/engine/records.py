@@ -6,6 +6,7 @@ place in memory. Times are nanoseconds since the epoch, 0 for "never".
 
 from __future__ import annotations
 
+import posixpath
 from typing import Literal
 
 import msgspec
@@ -53,7 +54,8 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     image's name. ``subpath`` is what of a volume or image is mounted, empty for all of it.
 
     ``layers`` are an image's directories, topmost first; they are there only while a container is
-    being started (``engine.mount_sources``)."""
+    being started (``engine.mount_sources``). ``beneath`` is a directory that a bind's source must
+    not leave, whatever has come to stand there when it is mounted."""
 
     type: Literal["bind", "volume", "tmpfs", "image"]
     source: str
@@ -73,6 +75,15 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     id_map: str = ""
     image_id: Digest | None = None
     layers: tuple[str, ...] = ()
+    beneath: str = ""
+
+    @property
+    def looked_up(self) -> tuple[str, str]:
+        """The directory that a source is looked up in, and its path there; empty: all of it."""
+        if not self.beneath:
+            return self.source, self.subpath
+        inside = posixpath.relpath(self.source, self.beneath)
+        return self.beneath, "" if inside == "." else inside
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,14 +22,15 @@ def check_runtime(settings: EngineSettings, name: str) -> None:
 
 def check_mounts(settings: EngineSettings, record: Container) -> None:
     """NotSupported for mounts that only our own code can make: others take no notice of the option
-    that names a part, and would show all of the volume."""
+    that names a part, and would show all of the volume, or all of the granted directory."""
     if external_runtime(settings, record) is None:
         return
     for mount in record.mounts:
-        if mount.subpath or mount.type == "image":
+        if mount.looked_up[1] or mount.type == "image":
             raise NotSupported(
-                f"the mount at {mount.destination} is an image or a part of a volume, which the "
-                f"runtime {record.host.runtime} cannot mount: use the runtime {OWN}"
+                f"the mount at {mount.destination} is an image, a part of a volume or of a granted "
+                f"directory, which the runtime {record.host.runtime} cannot mount: use the runtime "
+                f"{OWN}"
             )
 
 

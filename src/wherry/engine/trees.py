@@ -254,8 +254,9 @@ class _Assembly:
 def _clone_source(mount: MountPoint, recursive: int, place: int) -> int:
     """A detached mount of what is to be seen there."""
     if not mount.layers:
-        if mount.subpath:
-            return clone_subtree(mount.source, mount.subpath, recursive)
+        source, inside = mount.looked_up
+        if inside:
+            return clone_subtree(source, inside, recursive)
         flags = mounting.OPEN_TREE_CLONE | recursive
         return mounting.open_tree(mounting.AT_FDCWD, mount.source, flags)
     return clone_layers(mount.layers, mount.subpath, place)

@@ -113,10 +113,12 @@ def test_auto_remove_and_a_policy_exclude_each_other() -> None:
 def test_timers_fire_in_order_and_a_cancelled_one_does_not() -> None:
     timers = Timers()
     fired: list[str] = []
-    done = threading.Event()
+    gate, done = threading.Event(), threading.Event()
+    timers.after(0, gate.wait)  # until all are there
     timers.after(0.03, lambda: (fired.append("late"), done.set()))
-    timers.after(0.01, lambda: fired.append("early"))
-    timers.after(0.02, lambda: fired.append("never"))()
+    timers.after(-20, lambda: fired.append("early"))
+    timers.after(-10, lambda: fired.append("never"))()
+    gate.set()
     assert done.wait(10)
     timers.close()
     assert fired == ["early", "late"]

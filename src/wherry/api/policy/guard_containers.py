@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,9 +12,11 @@ from wherry.api.policy.powers import (
     check_powers,
     granted_bind,
     need_privileged,
+    places_of_binds,
 )
 from wherry.api.policy.view import Part
 from wherry.engine.api import NO_FILTERS, Created, Filters, PruneReport
+from wherry.engine.mounts import NO_PLACES
 from wherry.engine.records import Container, Exec, ExecOptions
 from wherry.errors import NotFound
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
@@ -60,7 +62,9 @@ class GuardedContainers(Part):
         *,
         platform: str = "",
         host_ca: bool | None = None,
+        places: Mapping[str, str] = NO_PLACES,
     ) -> Created:
+        """``places`` are the policy's to tell."""
         self._view.base_image(config.image)
         labels = self._policy.labelled(config.labels)
         checked = check_powers(self._view, host)
@@ -72,6 +76,7 @@ class GuardedContainers(Part):
             networking,
             platform=platform,
             host_ca=host_ca,
+            places=places_of_binds(self._view, checked),
         )
 
     def start(self, ref: str) -> None:

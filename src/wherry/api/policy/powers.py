@@ -204,12 +204,30 @@ def granted_bind(view: View, source: str, *, writable: bool) -> str:
     real = os.path.realpath(source)
     if ":" in real:
         raise view.policy.refusal(f"the bind of {source}", "its path has a colon")
+    _place_of(view, source, real, writable)
+    return real
+
+
+def _place_of(view: View, source: str, real: str, writable: bool) -> str:
+    """The granted directory, or file, that a source is in, without links."""
     for text in view.policy.grant.binds:
-        place = text.removesuffix(":ro")
+        place = os.path.realpath(text.removesuffix(":ro"))
         if _below(real, place) and not (writable and text.endswith(":ro")):
-            return real
+            return place
     how = "writable" if writable else "read-only"
     raise view.policy.refusal(f"the {how} bind of {source}", "grant.binds")
+
+
+def places_of_binds(view: View, checked: HostConfig) -> dict[str, str]:
+    """The granted place of each bind of what :func:`check_powers` gave. The engine looks sources
+    up beneath these, so that it does not matter what is put in their way meanwhile."""
+    asked = [(m.source, not m.read_only) for m in checked.mounts or () if m.type == "bind"]
+    for text in checked.binds or ():
+        source, _, rest = text.partition(":")
+        if rest and source.startswith("/"):
+            asked.append((source, "ro" not in rest.partition(":")[2].split(",")))
+    asked.sort(key=lambda bind: bind[1])  # of one that is both, the place that may be written to
+    return {source: _place_of(view, source, source, writable) for source, writable in asked}
 
 
 def _named_volume(view: View, name: str) -> None:

@@ -150,11 +150,12 @@ def _bind(point: MountPoint, inputs: SpecInputs) -> Mount:
     if point.id_map:
         options.append("idmap")
         uids, gids = id_mappings(point.id_map, point.source, inputs.user)
+    source, inside = point.looked_up
     return Mount(
         destination=point.destination,
         type="bind",
-        source=point.source,
-        options=(*options, *_subdirectory(point)),
+        source=source,
+        options=(*options, *_subdirectory(inside)),
         uid_mappings=uids,
         gid_mappings=gids,
     )
@@ -166,12 +167,16 @@ def _image(point: MountPoint) -> Mount:
         destination=point.destination,
         type="overlay",
         source="overlay",
-        options=("ro", *(LAYER_OPTION + layer for layer in point.layers), *_subdirectory(point)),
+        options=(
+            "ro",
+            *(LAYER_OPTION + layer for layer in point.layers),
+            *_subdirectory(point.subpath),
+        ),
     )
 
 
-def _subdirectory(point: MountPoint) -> tuple[str, ...]:
-    return (SUBDIRECTORY_OPTION + point.subpath,) if point.subpath else ()
+def _subdirectory(path: str) -> tuple[str, ...]:
+    return (SUBDIRECTORY_OPTION + path,) if path else ()
 
 
 def _tmpfs_mount(point: MountPoint) -> Mount:
