@@ -1,6 +1,6 @@
 #!/bin/bash
 # Set up all that the tests need, and run them. Arguments go to pytest: ./test.sh -k registry,
-# ./test.sh --slow for those that take minutes, too.
+# ./test.sh --slow for those that take minutes, too, ./test.sh -n 0 -s to see what they print.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 . scripts/setup.sh
@@ -16,7 +16,8 @@ install_packages() {
 
 install_wherry() {
     make_venv
-    is_installed dev && return
+    # The tests use the sources where they are: only new requirements have to be installed.
+    uses_the_sources && [ "$venv/.installed-dev" -nt pyproject.toml ] && return
     say "Installing Wherry and the test tools with pip"
     pip_install .installed-dev -e '.[dev]'
     "$venv/bin/python" -m compileall -q src
@@ -24,4 +25,6 @@ install_wherry() {
 
 install_packages
 install_wherry
-exec "$venv/bin/python" -m pytest "$@"
+# Two at a time, for much of the time is spent waiting for processes to end. Files stay whole and in
+# their order: tests of a file share an engine, and those that take longest do not come last.
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

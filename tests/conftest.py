@@ -96,7 +96,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--api-definition", metavar="FILE", help="Docker's definition of its API")
     parser.addoption("--schemathesis", metavar="PROGRAM", help="to try the definition with")
     parser.addoption(
-        "--fault-rounds", type=int, default=60, help="how often tests/faults kills something"
+        "--fault-rounds", type=int, default=200, help="how often tests/faults kills something"
     )
     parser.addoption("--fault-at", default="", help="only cases with this, as 'engine at start.'")
     parser.addoption("--soak-operations", type=int, default=2000, help="with --slow")
