@@ -18,6 +18,7 @@ from typing import Any
 
 import docker
 import pytest
+from tests.api.api.policies import Guarded, guarded_daemon
 from tests.patience import patience
 
 from wherry.daemon.wiring import open_engine
@@ -170,3 +171,10 @@ def cli(daemon: Daemon, need: Callable[[str], None], tmp_path: Path) -> Cli:
 def run_daemon() -> Callable[..., contextlib.AbstractContextManager[Daemon]]:
     """``run_daemon(root, *options)``: a daemon with options of its own."""
     return running_daemon
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A daemon with a job's and a reader's socket."""
+    with guarded_daemon(running_daemon, tmp_path_factory.mktemp("policy")) as made:
+        yield made

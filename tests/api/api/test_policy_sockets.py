@@ -4,76 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
+from tests.api.api.policies import Guarded
 from tests.patience import patience
 
 pytestmark = pytest.mark.root
 _PATIENCE = patience(30.0)
-
-_JOB = """
-endpoints = [
-    "* /containers/**", "GET /containers/json", "* /exec/**", "* /images/**", "ImageBuild",
-    "ImageCommit", "* /volumes/**", "VolumeList", "* /networks/**", "NetworkList", "SystemEvents",
-    "SystemDataUsage", "WherryMetrics",
-]
-labels = { job = "7" }
-images = ["busybox"]
-tags = ["ci/**"]
-[grant]
-binds = ["%s:ro"]
-"""
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """``job`` and ``reader`` are sockets; ``other`` is a container that belongs to nobody."""
-
-    daemon: Any
-    job: str
-    reader: str
-    shared: Path
-    other: str
-
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        status, data = self.daemon.call(method, path, body, by=self.job)
-        return status, json.loads(data) if data.startswith((b"{", b"[")) else data
-
-    def create(self, **members: Any) -> tuple[int, Any]:
-        body = {"Image": "busybox", "Cmd": ["sleep", "1000"], **members}
-        return self.call("POST", "/containers/create", body)
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    run_daemon: Callable[..., AbstractContextManager[Any]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Guarded]:
-    root = tmp_path_factory.mktemp("policy")
-    shared = root / "shared"
-    shared.mkdir()
-    (shared / "out").symlink_to("/etc")
-    (root / "job.toml").write_text(_JOB % shared)
-    (root / "reader.toml").write_text('mode = "read-only"\n')
-    sockets = [f"--socket={root}/{name}.sock,policy={root}/{name}.toml" for name in _NAMES]
-    with run_daemon(root, *sockets) as daemon:
-        body = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
-        made = daemon.call("POST", "/containers/create?name=other", body)
-        other = json.loads(made[1])["Id"]
-        assert daemon.call("POST", f"/containers/{other}/start")[0] == 204
-        assert daemon.call("POST", "/volumes/create", {"Name": "others"})[0] == 201
-        assert daemon.call("POST", "/networks/create", {"Name": "others"})[0] == 201
-        yield Guarded(daemon, f"{root}/job.sock", f"{root}/reader.sock", shared, other)
-        assert daemon.call("DELETE", f"/containers/{other}?force=1")[0] == 204
-        assert daemon.call("DELETE", "/networks/others")[0] == 204
-
-
-_NAMES = ("job", "reader")
 
 
 @pytest.fixture
@@ -276,74 +216,6 @@ def test_powers_that_are_not_granted(guarded: Guarded, members: Any, rule: str) 
 
 def test_capitals_hide_nothing(guarded: Guarded) -> None:
     assert guarded.create(hostconfig={"Privileged": True})[0] == 403
-
-
-def test_a_granted_directory_and_its_ways_out(guarded: Guarded) -> None:
-    place = guarded.shared
-    status, made = guarded.create(HostConfig={"Binds": [f"{place}:/x:ro"]})
-    assert status == 201, made
-    assert guarded.call("DELETE", f"/containers/{made['Id']}")[0] == 204
-    for text in (f"{place}:/x", f"{place}/../..:/x:ro", f"{place}/out:/x:ro", f"{place}x:/x:ro"):
-        assert guarded.create(HostConfig={"Binds": [text]})[0] == 403, text
-
-
-def test_a_link_put_where_a_granted_directory_was(guarded: Guarded) -> None:
-    place = guarded.shared / "swapped"
-    place.mkdir()
-    made = guarded.create(HostConfig={"Binds": [f"{place}:/x:ro"]})[1]
-    place.rmdir()
-    place.symlink_to("/etc")
-    status, answer = guarded.call("POST", f"/containers/{made['Id']}/start")
-    assert (status, "grant.binds" in answer["message"]) == (403, True)
-    assert guarded.call("DELETE", f"/containers/{made['Id']}")[0] == 204
-    place.unlink()
-
-
-def _printed(guarded: Guarded, source: Path, command: list[str]) -> str:
-    """What a container with a bind prints that is made through the job's socket, and started by
-    somebody whose starts are not looked at."""
-    logs = {"Type": "json-file"}
-    host = {"Binds": [f"{source}:/x:ro"], "LogConfig": logs, "NetworkMode": "none"}
-    status, made = guarded.create(HostConfig=host, Cmd=command, Tty=True)
-    assert status == 201, made
-    path = f"/containers/{made['Id']}"
-    try:
-        assert guarded.daemon.call("POST", f"{path}/start")[0] == 204
-        guarded.daemon.call("POST", f"{path}/wait")
-        return str(guarded.daemon.call("GET", f"{path}/logs?stdout=1")[1].decode().strip())
-    finally:
-        assert guarded.daemon.call("DELETE", f"{path}?force=1")[0] == 204
-
-
-def test_what_is_in_a_granted_directory_is_bound(guarded: Guarded) -> None:
-    place = guarded.shared / "deep" / "er"
-    place.mkdir(parents=True)
-    (place / "file").write_text("found")
-    assert _printed(guarded, place, ["cat", "/x/file"]) == "found"
-    assert _printed(guarded, place / "file", ["cat", "/x"]) == "found"
-    assert _printed(guarded, guarded.shared, ["cat", "/x/deep/er/file"]) == "found"
-    new = guarded.shared / "made" / "for it"
-    assert _printed(guarded, new, ["ls", "-a", "/x"]).split() == [".", ".."]
-    assert new.is_dir()
-
-
-def test_a_bind_is_looked_up_in_the_granted_directory_when_it_is_mounted(guarded: Guarded) -> None:
-    """As if somebody won the race after the comparison: the start is not compared again."""
-    above = guarded.shared / "above"
-    (above / "conf.d").mkdir(parents=True)
-    made = guarded.create(HostConfig={"Binds": [f"{above}/conf.d:/x:ro"]})[1]
-    above.rename(guarded.shared / "aside")
-    outside = guarded.shared.parent / "outside"
-    (outside / "conf.d").mkdir(parents=True)
-    above.symlink_to(outside)
-    path = f"/containers/{made['Id']}"
-    status, answer = guarded.daemon.call("POST", f"{path}/start")
-    assert (status, b"bind source path does not exist" in answer) == (404, True), answer
-    assert guarded.daemon.call("GET", f"{path}/archive?path=/x")[0] >= 400
-    above.unlink()
-    above.symlink_to("aside")  # leads to another part of what is granted
-    assert guarded.daemon.call("POST", f"{path}/start")[0] == 204
-    assert guarded.call("DELETE", f"{path}?force=1")[0] == 204
 
 
 def test_powers_are_not_gained_later(guarded: Guarded, mine: str) -> None:
