@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -32,7 +33,8 @@ _CHUNK = 1 << 20
 # Runs in the container's network namespace: a client says how much it sends and how much it wants
 # back for each time that much has come.
 _SERVER = """
-import socket, threading
+import os, socket, sys, threading
+os.sched_setaffinity(0, {int(sys.argv[1])})
 def serve(one):
     with one:
         one.setsockopt(6, 1, 1)
@@ -154,7 +156,8 @@ def _served(engine: Engine) -> Iterator[_Served]:
     try:
         with _api(engine) as api:
             told = api.call("GET", f"/containers/{container}/json")
-        command = ["nsenter", "-t", str(told["State"]["Pid"]), "-n", sys.executable, "-c", _SERVER]
+        enter = ("nsenter", "-t", str(told["State"]["Pid"]), "-n")
+        command = [*enter, sys.executable, "-c", _SERVER, str(max(os.sched_getaffinity(0)))]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
             try:
                 assert server.stdout is not None
@@ -205,7 +208,9 @@ class PortSpeed(Row):
 
     Over one connection each, in many small pieces that take turns, and of each the time that a
     quarter of its pieces kept below: what else the machine does makes a piece slower, never
-    faster, and meets both alike.
+    faster, and meets both alike. Client and server have a processor each, where there are two:
+    the scheduler would put some pairs of them on one and others on two, for seconds on end, and a
+    round trip takes several times as long on the one as on the other.
     """
 
     unit = "x"
@@ -222,6 +227,7 @@ class PortSpeed(Row):
     def sample(self, engine: Engine, setting: object) -> float:
         served = cast(_Served, setting)
         with (
+            _on_first_processor(),
             _connect(served.own, self._size) as own,
             _connect(served.published, self._size) as published,
         ):
@@ -230,6 +236,17 @@ class PortSpeed(Row):
                 for one in (own, published) if turn % 2 else (published, own):
                     taken[one].append(_exchange(one, self._size, self._times))
             return _lower_quartile(taken[published]) / _lower_quartile(taken[own])
+
+
+@contextmanager
+def _on_first_processor() -> Iterator[None]:
+    """For this thread; the server in the container has the last."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _lower_quartile(values: list[float]) -> float:
