@@ -90,6 +90,7 @@ def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSett
         insecure_registries=options.insecure_registries,
         registry_mirrors=options.registry_mirrors,
         labels=options.labels,
+        selinux=options.selinux_enabled,
         debug=options.debug,
         cgroup_parent=options.cgroup_parent,
         systemd_cgroups=driver == "systemd",

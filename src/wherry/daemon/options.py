@@ -89,6 +89,7 @@ OPTIONS = (
         "text",
         "USER[:GROUP] (or default) whose subordinate ids containers have on the host",
     ),
+    Option("selinux-enabled", "switch", "label containers where the kernel has SELinux"),
     Option("host-ca", "switch", "show the host's certificate authorities to containers and builds"),
     Option("insecure-tcp", "switch", "allow TCP without TLS: whoever can connect is root"),
     Option(
@@ -140,6 +141,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     runtimes: dict[str, RuntimeEntry] = {}
     default_runtime: str = OWN
     userns_remap: str = ""
+    selinux_enabled: bool = False
     host_ca: bool = False
     insecure_tcp: bool = False
     sockets: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from wherry.engine.legacy_links import legacy_links, link_environment
 from wherry.engine.name_files import NameFileWriter
 from wherry.engine.networking import Connection
 from wherry.engine.records import Container
+from wherry.engine.selinux import labels_of, relabel_mounts
 from wherry.engine.settings import EngineSettings
 from wherry.engine.spec import (
     HostFacts,
@@ -25,6 +26,7 @@ from wherry.engine.spec import (
     resolve_devices,
     resolve_user,
 )
+from wherry.engine.spec.selinux import Labels
 from wherry.engine.table import ContainerTable
 from wherry.engine.user_namespaces import users_of
 from wherry.model.digest import Digest
@@ -41,6 +43,7 @@ class Bundle(NamedTuple):
 
     path: str
     apparmor_profile: str  # as clients know it
+    labels: Labels  # of SELinux
 
 
 class BundleMaker:
@@ -65,13 +68,15 @@ class BundleMaker:
         bundle = os.path.join(self._settings.runtime_dir(record.id), "bundle")
         root = os.path.join(bundle, "rootfs")
         os.makedirs(root, mode=0o755)
-        spec = build_spec(self._inputs(record, connection, snapshot, root))
+        inputs = self._inputs(record, connection, snapshot, root)
+        relabel_mounts(record.mounts, inputs.labels.mount)
+        spec = build_spec(inputs)
         # It holds the environment, and so the secrets that are in it.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with open(os.open(os.path.join(bundle, "config.json"), flags, 0o600), "wb") as file:
             file.write(msgspec.json.encode(spec))
         profile = spec.process.apparmor_profile if spec.process else ""
-        return Bundle(bundle, shown(profile, self._facts))
+        return Bundle(bundle, shown(profile, self._facts), inputs.labels)
 
     def _inputs(
         self, record: Container, connection: Connection, snapshot: str, root: str
@@ -94,6 +99,7 @@ class BundleMaker:
             users=users_of(self._settings, record.host),
             user_namespace=connection.user_namespace,
             own_files=self._settings.data_root.rstrip("/") + "/",
+            labels=labels_of(self._settings, record, self._table),
             use_init=bool(record.host.init),
             has_default_apparmor=has_default(self._facts),
         )

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 import msgspec
 
 from wherry.cgroup.api import Cgroup, Cgroups
-from wherry.engine.bundle import BundleMaker
+from wherry.engine.bundle import Bundle, BundleMaker
 from wherry.engine.groups import group_path
 from wherry.engine.log_options import log_settings
 from wherry.engine.mount_sources import MountSources
@@ -82,7 +82,7 @@ class Launcher:
             try:
                 bundle = self._bundles.write(prepared, connection, key)
                 reach("start.bundled")
-                request = self._request(record, bundle.path, key, attach)
+                request = self._request(record, bundle, key, attach)
                 # What is left if a starter is killed, which could not say that it failed.
                 undo.callback(self.clean_up, record)
                 process = self._runtime.start(request, _descriptors(attach, connection))
@@ -98,16 +98,16 @@ class Launcher:
         return Launched(process, connection.endpoints, connection.ports, bundle.apparmor_profile)
 
     def _request(
-        self, record: Container, bundle: str, key: str, attach: PendingAttach | None
+        self, record: Container, bundle: Bundle, key: str, attach: PendingAttach | None
     ) -> StartRequest:
         state_dir = os.path.join(self._settings.runtime_dir(record.id), "state")
         os.makedirs(state_dir, mode=0o700)
         streams = (attach.stdin, attach.stdout, attach.stderr) if attach else (False, True, True)
         return StartRequest(
             id=record.id,
-            bundle=bundle,
+            bundle=bundle.path,
             state_dir=state_dir,
-            rootfs=self._snapshots.mounts(key),
+            rootfs=msgspec.structs.replace(self._snapshots.mounts(key), label=bundle.labels.mount),
             log=log_settings(record),
             open_stdin=record.config.open_stdin,
             stdin_once=record.config.stdin_once,

@@ -33,6 +33,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The host's ids of containers that do not ask for the host's own (``--userns-remap``)."""
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
+    selinux: bool = False
+    """Give containers labels of SELinux where the kernel has it."""
     labels: tuple[str, ...] = ()
     debug: bool = False
     cgroup_parent: str = ""

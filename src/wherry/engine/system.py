@@ -10,7 +10,7 @@ import uuid
 
 from wherry import __version__
 from wherry.cgroup.api import Cgroups
-from wherry.engine import apparmor
+from wherry.engine import apparmor, selinux
 from wherry.engine.api import SystemInfo
 from wherry.engine.events import Events
 from wherry.engine.runtimes import OWN
@@ -70,7 +70,7 @@ class System:
             stopped=len(states) - running - paused,
             images=len(self._images.list()),
             security_options=_security_options(self._settings),
-            warnings=apparmor.warnings(host_facts()),
+            warnings=(*apparmor.warnings(host_facts()), *selinux.warnings(self._settings)),
             labels=self._settings.labels,
             http_proxy=proxies.get("HTTP_PROXY") or proxies.get("http_proxy", ""),
             https_proxy=proxies.get("HTTPS_PROXY") or proxies.get("https_proxy", ""),
@@ -117,6 +117,8 @@ def _security_options(settings: EngineSettings) -> tuple[str, ...]:
     options = ["name=seccomp,profile=builtin", "name=cgroupns"]
     if host_facts().apparmor:
         options.insert(0, "name=apparmor")
+    if settings.selinux and selinux.contexts_of() is not None:
+        options.append("name=selinux")
     if settings.users is not None:
         options.append("name=userns")
     return tuple(options)

@@ -18,12 +18,14 @@ class OverlayMount(msgspec.Struct, frozen=True, kw_only=True):
 
     ``lower`` holds absolute directories, topmost first. Without ``upper`` and ``work`` the tree
     is read-only. The runtime makes the mount inside the container's own mount namespace, so that
-    nothing is ever mounted on the host.
+    nothing is ever mounted on the host. ``label`` is SELinux's for all of its files; empty: those
+    that they have on disk.
     """
 
     lower: tuple[str, ...]
     upper: str | None = None
     work: str | None = None
+    label: str = ""
 
 
 class SnapshotInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,14 +14,19 @@ _ONE_BY_ONE = (6, 5)
 
 
 def mount_overlay(
-    lower: Sequence[str], upper: str | None = None, work: str | None = None, attributes: int = 0
+    lower: Sequence[str],
+    upper: str | None = None,
+    work: str | None = None,
+    attributes: int = 0,
+    label: str = "",
 ) -> int:
     """Mount an overlay and return a descriptor of the detached mount.
 
     ``lower`` holds directories, topmost first; without ``upper`` and ``work`` the tree is
-    read-only. ``attributes`` are ``MOUNT_ATTR_*``. Since Linux 6.5 each layer is passed on its own
-    (``lowerdir+``), so neither their number nor the length of their names meets the limit of a
-    page; older kernels raise OSError EINVAL, and :func:`mount_overlay_at` serves there.
+    read-only. ``attributes`` are ``MOUNT_ATTR_*``; ``label`` is SELinux's for all files. Since
+    Linux 6.5 each layer is passed on its own (``lowerdir+``), so neither their number nor the
+    length of their names meets the limit of a page; older kernels raise OSError EINVAL, and
+    :func:`mount_overlay_at` serves there.
     """
     if _RELEASE < _ONE_BY_ONE:  # asking would put a line into the kernel's log at each mount
         raise OSError(errno.EINVAL, "this kernel does not take layers one by one")
@@ -32,6 +37,8 @@ def mount_overlay(
         if upper is not None and work is not None:
             m.fsconfig_string(context, "upperdir", _short(upper))
             m.fsconfig_string(context, "workdir", _short(work))
+        if label:
+            m.fsconfig_string(context, "context", label)
         m.fsconfig_create(context)
         return m.fsmount(context, attributes)
     finally:
@@ -39,7 +46,11 @@ def mount_overlay(
 
 
 def mount_overlay_at(
-    target: str, lower: Sequence[str], upper: str | None = None, work: str | None = None
+    target: str,
+    lower: Sequence[str],
+    upper: str | None = None,
+    work: str | None = None,
+    label: str = "",
 ) -> None:
     """Mount an overlay with mount(2), whose options must fit into a page (4096 bytes).
 
@@ -52,6 +63,8 @@ def mount_overlay_at(
     if upper is not None and work is not None:
         options += f",upperdir={_escape(os.path.relpath(upper, base))}"
         options += f",workdir={_escape(os.path.relpath(work, base))}"
+    if label:
+        options += f',context="{label}"'  # in quotes, because of its commas
     if len(os.fsencode(options)) >= 4096:
         raise OSError(errno.E2BIG, "too many layers for this kernel's mount(2)", target)
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

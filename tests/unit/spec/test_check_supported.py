@@ -133,7 +133,6 @@ def test_what_makes_no_sense(fields: dict[str, Any], message: str) -> None:
         ({"storage_opt": {"size": "1G"}}, "--storage-opt size is not supported"),
         ({"security_opt": ('seccomp={"defaultAction":"SCMP_ACT_NOTIFY"}',)}, "SCMP_ACT_NOTIFY"),
         ({"security_opt": ("apparmor=x",)}, "AppArmor is not enabled"),
-        ({"security_opt": ("label=type:x",)}, "SELinux labels are not supported"),
     ],
 )
 def test_what_this_engine_or_host_cannot_do(fields: dict[str, Any], message: str) -> None:

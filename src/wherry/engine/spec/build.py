@@ -64,6 +64,7 @@ def _linux(
         rootfs_propagation=root_propagation(mounts),
         uid_mappings=mappings(inputs.users.uids) if inputs.users else (),
         gid_mappings=mappings(inputs.users.gids) if inputs.users else (),
+        mount_label=inputs.labels.mount,
         seccomp=seccomp_filter(options, host, bounding, facts),
         sysctl=container_sysctls(host, inputs.users),
         masked_paths=masked_paths(options, host),

@@ -7,6 +7,7 @@ import msgspec
 from wherry.engine.records import MountPoint
 from wherry.engine.spec.devices import ResolvedDevices
 from wherry.engine.spec.facts import HostFacts
+from wherry.engine.spec.selinux import Labels
 from wherry.engine.spec.users import ResolvedUser
 from wherry.model.container import ContainerConfig, HostConfig
 from wherry.model.runtime_spec import Mount
@@ -59,5 +60,7 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     user_namespace: str = ""
     own_files: str = ""
     """Below this directory, given with a slash at its end, all is the engine's own."""
+    labels: Labels = Labels()
+    """Those of SELinux."""
     use_init: bool = False
     has_default_apparmor: bool = False

@@ -47,6 +47,7 @@ def container_process(
         apparmor_profile=apparmor_profile(
             options, host, inputs.facts, has_default=inputs.has_default_apparmor
         ),
+        selinux_label=inputs.labels.process,
         oom_score_adj=host.oom_score_adj,
     )
 

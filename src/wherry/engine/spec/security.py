@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from wherry.engine.spec.facts import HostFacts
+from wherry.engine.spec.selinux import check_label
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import HostConfig
 from wherry.model.runtime_spec import LinuxSeccomp
@@ -52,6 +53,8 @@ class SecurityOptions(msgspec.Struct, frozen=True, kw_only=True):
     apparmor: str = ""
     no_new_privileges: bool = False
     unconfined_paths: bool = False
+    labels: tuple[str, ...] = ()
+    """What ``label=`` says of SELinux, which a kernel without it does not mind."""
 
 
 def parse_options(texts: Iterable[str]) -> SecurityOptions:
@@ -83,15 +86,9 @@ def _with(options: SecurityOptions, key: str, value: str, text: str) -> Security
     if key == "systempaths" and value == UNCONFINED:
         return replace(options, unconfined_paths=True)
     if key == "label":
-        return _label(options, value)
+        check_label(value)
+        return replace(options, labels=(*options.labels, value))
     raise InvalidArgument(f'invalid --security-opt 2: "{text}"')
-
-
-def _label(options: SecurityOptions, value: str) -> SecurityOptions:
-    """Containers have no labels of SELinux yet, so that nothing is to be done to disable them."""
-    if value != "disable":
-        raise NotSupported(f"label={value} cannot be set: SELinux labels are not supported")
-    return options
 
 
 def seccomp_filter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from wherry.engine.spec.capabilities import normalised
 from wherry.engine.spec.devices import parse_rule
@@ -11,6 +12,7 @@ from wherry.engine.spec.limits_check import check_limits
 from wherry.engine.spec.namespaces import check_modes
 from wherry.engine.spec.process import rlimits
 from wherry.engine.spec.security import apparmor_profile, parse_options, seccomp_filter
+from wherry.engine.spec.selinux import DISABLE
 from wherry.engine.spec.sysctls import check_sysctls
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import ContainerConfig, HostConfig
@@ -41,7 +43,14 @@ def check_supported(
     rlimits(host.ulimits or ())
     for text in host.device_cgroup_rules or ():
         parse_rule(text)
-    return list(check_limits(host, facts))
+    return [*_labels_without_selinux(host, facts), *check_limits(host, facts)]
+
+
+def _labels_without_selinux(host: HostConfig, facts: HostFacts) -> Iterator[str]:
+    """Docker takes them, too, and says nothing."""
+    for label in parse_options(host.security_opt or ()).labels:
+        if label != DISABLE and not facts.selinux:
+            yield f"Your kernel runs without SELinux: the option label={label} was discarded."
 
 
 def _check_foreign(host: HostConfig) -> None:

@@ -102,14 +102,16 @@ def _below(overlay: OverlayMount, base: str) -> OverlayMount:
         lower=tuple(map(moved, overlay.lower)),
         upper=moved(overlay.upper) if overlay.upper else None,
         work=moved(overlay.work) if overlay.work else None,
+        label=overlay.label,
     )
 
 
 def _overlay(overlay: OverlayMount) -> int:
     try:
-        return mount_overlay(overlay.lower, overlay.upper, overlay.work)
+        return mount_overlay(overlay.lower, overlay.upper, overlay.work, label=overlay.label)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    mount_overlay_at(_PLACE, overlay.lower, overlay.upper, overlay.work)  # before Linux 6.5
+    # Before Linux 6.5.
+    mount_overlay_at(_PLACE, overlay.lower, overlay.upper, overlay.work, overlay.label)
     return m.open_tree(m.AT_FDCWD, _PLACE, m.OPEN_TREE_CLONE)

@@ -89,11 +89,11 @@ def _mount_overlay(target: str, overlay: OverlayMount) -> None:
         m.mount_setattr(tree, "", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
     else:
         try:
-            tree = mount_overlay(overlay.lower, overlay.upper, overlay.work)
+            tree = mount_overlay(overlay.lower, overlay.upper, overlay.work, label=overlay.label)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENAMETOOLONG):
                 raise
-            mount_overlay_at(target, overlay.lower, overlay.upper, overlay.work)
+            mount_overlay_at(target, overlay.lower, overlay.upper, overlay.work, overlay.label)
             return
     m.move_mount(tree, "", m.AT_FDCWD, target, m.MOVE_MOUNT_F_EMPTY_PATH)
     os.close(tree)
