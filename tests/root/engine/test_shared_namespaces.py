@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from tests.root.engine.conftest import TestEngine
 
+from wherry.engine.records import ExecOptions
 from wherry.errors import Conflict, InvalidArgument
 from wherry.model.container import HostConfig
 
@@ -95,3 +98,27 @@ def test_containers_know_that_they_are_containers(engine: TestEngine) -> None:
         assert engine.run("stat", "-c", "%a %s", "/.dockerenv").stdout == b"755 0\n"
     finally:
         engine.engine.containers.remove(container)
+
+
+def test_execs_among_shared_processes_are_not_the_exec_server_s(engine: TestEngine) -> None:
+    """Who may trace another container's processes must not get at the server's memory."""
+    with running(engine) as first:
+        assert _maker(engine, first) == "wherry-execs"
+        with running(engine, pid_mode=f"container:{first}") as second:
+            assert _maker(engine, first) == "wherry-monitor"
+            assert _maker(engine, second) == "wherry-monitor"
+        assert _maker(engine, first) == "wherry-execs"
+
+
+def _maker(engine: TestEngine, container: str) -> str:
+    """The name of the process that an exec's process is a child of."""
+    execs = engine.engine.execs
+    made = execs.create(container, ExecOptions(cmd=("sleep", "100")))
+    execs.start(made, detach=True)
+    try:
+        stat = Path(f"/proc/{execs.get(made).pid}/stat").read_text()
+        parent = stat.rpartition(")")[2].split()[1]
+        return Path(f"/proc/{parent}/comm").read_text().strip()
+    finally:
+        execs.kill(made, signal.SIGKILL)
+        execs.exited(made).result()
