@@ -27,7 +27,7 @@ from wherry.build.api import (
 )
 from wherry.engine.api import NO_FILTERS, CacheUse, Filters, PruneReport
 from wherry.engine.events import Events
-from wherry.engine.filters import as_bool, as_time, check_names
+from wherry.engine.filters import as_bool, as_time, check_names, labels_match
 from wherry.engine.launch import Launcher
 from wherry.engine.network_requests import requested_networks
 from wherry.engine.records import Container, Credentials, MountPoint
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from wherry.build.cache import Known
 
 _HEADER = 8
-_PRUNE_FILTERS = ("until", "id", "inuse", "shared", "private")
+_PRUNE_FILTERS = ("until", "id", "inuse", "shared", "private", "label", "label!")
 _SIGKILL = 9
 _NO_IMAGE = Digest("sha256:" + "0" * 64)
 
@@ -248,7 +248,8 @@ def _step_id(step: Known) -> str:
 
 def _chooser(filters: Filters) -> Callable[[Known, bool], bool]:
     """Whether the filters mean a step, which images share or not. No step is ever in use: layers
-    are made of it, and builds hold those. InvalidArgument."""
+    are made of it, and builds hold those. None has labels, but ``system prune`` of the docker
+    command asks for them here as well. InvalidArgument."""
     check_names(filters, _PRUNE_FILTERS)
     limits = [as_time(value, time.time_ns()) for value in filters.get("until", ())]
     ids = filters.get("id", ())
@@ -258,6 +259,7 @@ def _chooser(filters: Filters) -> Callable[[Known, bool], bool]:
         facts = {"inuse": False, "shared": shared, "private": not shared}
         return (
             all(step.used_ns < limit for limit in limits)
+            and labels_match(filters.get("label", ()), None)
             and (not ids or any(_step_id(step).startswith(value) for value in ids))
             and all(facts[name] == value for name, value in flags.items())
         )

@@ -7,11 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from wherry.errors import InvalidArgument
 
 
-def check_names(filters: Mapping[str, Sequence[str]], known: Iterable[str]) -> None:
-    """InvalidArgument, in Docker's words, for a filter that does not exist here."""
+def check_names(
+    filters: Mapping[str, Sequence[str]], known: Iterable[str], flags: Iterable[str] = ()
+) -> None:
+    """InvalidArgument, in Docker's words, for a filter that does not exist here, or whose value is
+    no boolean though it is one of ``flags``: also where nothing is there to be filtered."""
     for name in filters:
         if name not in known:
             raise InvalidArgument(f"invalid filter '{name}'")
+    for name in flags:
+        if filters.get(name):
+            as_bool(name, filters[name])
 
 
 def labels_match(wanted: Sequence[str], labels: Mapping[str, str] | None) -> bool:
@@ -32,7 +38,12 @@ def as_bool(name: str, values: Sequence[str]) -> bool:
     )
     if len(values) == 1 and values[0] in true | false:
         return values[0] in true
-    raise InvalidArgument(f"invalid filter '{name}={list(values)}'")
+    raise wrong_value(name, values)
+
+
+def wrong_value(name: str, values: Sequence[str]) -> InvalidArgument:
+    """For values that a filter cannot have."""
+    return InvalidArgument(f"invalid filter '{name}=[{' '.join(values)}]'")
 
 
 def as_time(text: str, now_ns: int) -> int:

@@ -10,10 +10,11 @@ from wherry.errors import InvalidArgument
 
 
 def asked_group(settings: EngineSettings, parent: str, container_id: str) -> str:
-    """``cgroupsPath`` of a container's specification; ``parent`` is what its creator asked for."""
+    """``cgroupsPath`` of a container's specification; ``parent`` is what its creator asked for,
+    from the hierarchies' roots whether or not it begins with a slash."""
     if settings.systemd_cgroups:
         return f"{parent or settings.cgroup_parent or SYSTEM_SLICE}:{PREFIX}:{container_id}"
-    return os.path.join(parent or settings.cgroup_root, container_id)
+    return os.path.join("/", parent or settings.cgroup_root, container_id)
 
 
 def group_path(settings: EngineSettings, parent: str, container_id: str) -> str:
@@ -26,5 +27,5 @@ def check_parent(settings: EngineSettings, parent: str) -> None:
     """InvalidArgument if the parent that a container asks for is none for this driver."""
     if settings.systemd_cgroups:
         slice_path(parent or SYSTEM_SLICE)
-    elif parent and not parent.startswith("/"):
-        raise InvalidArgument(f"cgroup parent must be an absolute path: {parent}")
+    elif ".." in parent.split("/"):
+        raise InvalidArgument(f"invalid cgroup parent: {parent} leaves the hierarchy")

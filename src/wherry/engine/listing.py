@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from wherry.engine.filters import as_bool, as_time, check_names, labels_match
+from wherry.engine.filters import as_bool, as_time, check_names, labels_match, wrong_value
 from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import InvalidArgument, NotFound
@@ -60,7 +60,7 @@ def _tests(
         "isolation": lambda values: lambda record: True,
         "is-task": lambda values: lambda record: not as_bool("is-task", values),
     }
-    check_names(filters, makers)
+    check_names(filters, makers, ("is-task",))
     return [makers[name](values) for name, values in filters.items() if values]
 
 
@@ -84,7 +84,7 @@ def _by_status(values: Sequence[str]) -> Test:
 
 def _by_exit_code(values: Sequence[str]) -> Test:
     if not all(value.lstrip("-").isdigit() for value in values):
-        raise InvalidArgument(f"invalid filter 'exited={list(values)}'")
+        raise wrong_value("exited", values)
     codes = {int(value) for value in values}
     return lambda record: (
         record.state.started_ns > 0 and not record.state.running and record.state.exit_code in codes

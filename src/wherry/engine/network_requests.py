@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from wherry.engine.records import Container
-from wherry.errors import InvalidArgument, NotSupported
+from wherry.errors import InvalidArgument, NotFound, NotSupported
 from wherry.model.container import EndpointIpam, EndpointSettings, HostConfig, NetworkingConfig
 from wherry.network.api import Endpoint, EndpointRequest, Network, Networks
 from wherry.network.names import check_extra_hosts
@@ -75,10 +75,10 @@ def named_networks(
     networks: Networks, asked: Mapping[str, EndpointSettings], host: HostConfig
 ) -> dict[str, EndpointSettings]:
     """The same by the networks' names, whether they were asked for by name or by id, with the
-    links of the host's part at the network they belong to. NotFound, InvalidArgument."""
+    links of the host's part at the network they belong to. InvalidArgument."""
     found: dict[str, EndpointSettings] = {}
     for ref, settings in asked.items():
-        network = networks.get(ref)
+        network = _network(networks, ref)
         check_settings(network, settings)
         if network.name not in found or settings != EndpointSettings():
             found[network.name] = settings
@@ -87,6 +87,15 @@ def named_networks(
         links = (*(found[first].links or ()), *host.links)
         found[first] = msgspec.structs.replace(found[first], links=links)
     return found
+
+
+def _network(networks: Networks, ref: str) -> Network:
+    """What lacks in a creation is told as a wrong request: the docker command takes NotFound there
+    as a word about the image, and goes to pull it."""
+    try:
+        return networks.get(ref)
+    except NotFound as error:
+        raise InvalidArgument(str(error)) from None
 
 
 def check_settings(network: Network, settings: EndpointSettings) -> None:

@@ -112,7 +112,8 @@ def _from_ps(pids: set[int], ps_args: str) -> tuple[Titles, Rows]:
             "ps arguments need the program ps (package procps) on the host"
         ) from None
     if done.returncode:
-        raise InvalidArgument(f"ps: {done.stderr.strip()}")
+        complaint = done.stderr.strip().partition("\n")[0]  # its help follows
+        raise InvalidArgument(f"ps: {complaint}")
     lines = done.stdout.splitlines()
     titles = tuple(lines[0].split()) if lines else ()
     if "PID" not in titles:

@@ -19,6 +19,8 @@ def test_groups_of_our_own() -> None:
     assert group_path(OWN, "/mine", "id") == "/mine/id"
     below = msgspec.structs.replace(OWN, cgroup_parent="/all")
     assert group_path(below, "", "id") == "/all/id"
+    check_parent(OWN, "a/b.slice")
+    assert group_path(OWN, "a/b.slice", "id") == "/a/b.slice/id"
 
 
 def test_scopes_of_systemd() -> None:
@@ -32,7 +34,7 @@ def test_scopes_of_systemd() -> None:
 @pytest.mark.parametrize(
     ("settings", "parent", "message"),
     [
-        (OWN, "a.slice", "cgroup parent must be an absolute path: a.slice"),
+        (OWN, "a/../../b", "invalid cgroup parent: a/../../b leaves the hierarchy"),
         (SYSTEMD, "/a", "should be a valid slice named as"),
     ],
 )

@@ -98,7 +98,7 @@ def test_networks_are_known_by_their_names_however_they_were_asked_for() -> None
     assert named("b" * 12, mine=ALIASED) == {"mine": ALIASED}
     assert named("default", mine=ALIASED) == {"bridge": EndpointSettings(), "mine": ALIASED}
     assert named("host") == {}
-    with pytest.raises(NotFound, match="network nosuch not found"):
+    with pytest.raises(InvalidArgument, match="network nosuch not found"):
         named("nosuch")
 
 

@@ -8,7 +8,7 @@ import pytest
 from wherry.engine.spec import HostFacts, check_supported
 from wherry.engine.spec.facts import LIMITS, host_facts, kernel_version
 from wherry.errors import InvalidArgument, NotSupported, WherryError
-from wherry.model.container import ContainerConfig, DeviceRequest, HostConfig, Ulimit
+from wherry.model.container import ContainerConfig, DeviceRequest, HostConfig, PortBinding, Ulimit
 from wherry.sys.caps import NAMES
 
 FACTS = HostFacts(
@@ -160,6 +160,13 @@ def test_what_this_engine_or_host_cannot_do(fields: dict[str, Any], message: str
 def test_the_portable_part(config: ContainerConfig, host: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         check(config=config, **host)
+
+
+def test_ports_on_the_hosts_network_are_dropped_with_a_warning() -> None:
+    ports = {"80/tcp": (PortBinding(host_port="80"),)}
+    warnings = check(FACTS, network_mode="host", port_bindings=ports)
+    assert warnings == ["Published ports are discarded when using host network mode"]
+    assert check(FACTS, network_mode="bridge", port_bindings=ports) == []
 
 
 def test_what_the_kernel_lacks_is_dropped_with_a_warning() -> None:

@@ -116,7 +116,7 @@ def _request(asked: _Create) -> NetworkRequest:
 
 async def list_(context: Context, request: Request, _: str) -> Reply:
     wanted = filters(request)
-    check_names(wanted, _FILTERS)
+    check_names(wanted, _FILTERS, ("dangling",))
     for kind in wanted.get("type", ()):
         if kind not in _KINDS:
             raise InvalidArgument(f"invalid filter: 'type'='{kind}'")

@@ -68,7 +68,7 @@ async def create(context: Context, request: Request, _: str) -> Reply:
 
 async def list_(context: Context, request: Request, _: str) -> Reply:
     wanted = filters(request)
-    check_names(wanted, _FILTERS)
+    check_names(wanted, _FILTERS, ("dangling",))
     volumes = context.engine.volumes
     found = [volume_json(v) for v in volumes.list() if _matches(volumes, v, wanted)]
     return context.json({"Volumes": found, "Warnings": None})

@@ -14,6 +14,7 @@ from wherry.engine.spec.process import rlimits
 from wherry.engine.spec.security import apparmor_profile, parse_options, seccomp_filter
 from wherry.engine.spec.selinux import DISABLE
 from wherry.engine.spec.sysctls import check_sysctls
+from wherry.engine.spec.tmpfs import check_tmpfs
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import ContainerConfig, HostConfig
 from wherry.model.runtime_spec import LinuxSeccomp
@@ -43,7 +44,14 @@ def check_supported(
     rlimits(host.ulimits or ())
     for text in host.device_cgroup_rules or ():
         parse_rule(text)
-    return [*_labels_without_selinux(host, facts), *check_limits(host, facts)]
+    check_tmpfs(host)
+    dropped = (*_ports_of_the_host(host), *_labels_without_selinux(host, facts))
+    return [*dropped, *check_limits(host, facts)]
+
+
+def _ports_of_the_host(host: HostConfig) -> Iterator[str]:
+    if host.network_mode == "host" and host.port_bindings:
+        yield "Published ports are discarded when using host network mode"
 
 
 def _labels_without_selinux(host: HostConfig, facts: HostFacts) -> Iterator[str]:
