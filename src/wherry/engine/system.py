@@ -11,11 +11,11 @@ import uuid
 from wherry import __version__
 from wherry.cgroup.api import Cgroups
 from wherry.engine import apparmor, selinux
-from wherry.engine.api import SystemInfo
 from wherry.engine.events import Events
 from wherry.engine.runtimes import OWN
 from wherry.engine.settings import EngineSettings
 from wherry.engine.spec import host_facts
+from wherry.engine.system_api import SystemInfo
 from wherry.engine.table import ContainerTable
 from wherry.store.api import Images
 from wherry.store.database import Database

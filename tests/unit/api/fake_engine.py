@@ -10,7 +10,7 @@ from typing import Any
 from tests.patience import patience
 
 from wherry.build.api import BuildResult
-from wherry.engine.api import ContainerSize, Created, PruneReport, SystemInfo
+from wherry.engine.api import ContainerSize, Created, PruneReport
 from wherry.engine.records import (
     Container,
     Event,
@@ -19,6 +19,7 @@ from wherry.engine.records import (
     RemovedImage,
     WaitResult,
 )
+from wherry.engine.system_api import SystemInfo
 from wherry.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from wherry.model.container import ContainerConfig, EndpointSettings, HostConfig
 from wherry.model.digest import Digest, digest_of
@@ -159,7 +160,7 @@ class FakeExecs:
 
 
 class FakeEvents:
-    """Implements ``engine.api.EventApi``."""
+    """Implements ``engine.system_api.EventApi``."""
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[[Event], None]] = []

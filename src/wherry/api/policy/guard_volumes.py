@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wherry.api.policy.view import Part
-from wherry.engine.api import SystemInfo
 from wherry.engine.events import Kind
 from wherry.engine.records import Event
+from wherry.engine.system_api import SystemInfo
 from wherry.errors import NotFound
 from wherry.volume.api import Volume
 

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from wherry.api.context import Context, Route
 from wherry.api.http.message import Reply, Request
 from wherry.api.requests import Figures, Histogram
-from wherry.engine.api import EngineApi, StatsSample, SystemInfo
+from wherry.engine.api import EngineApi, StatsSample
 from wherry.engine.records import Container
+from wherry.engine.system_api import SystemInfo
 from wherry.errors import WherryError
 
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
