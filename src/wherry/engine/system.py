@@ -28,7 +28,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class System:
-    """Implements ``engine.api.SystemApi``."""
+    """Implements ``engine.system_api.SystemApi``."""
 
     def __init__(
         self,
