@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.conftest import EngineProcess
-from tests.faults.victims import read
+from tests.faults.victims import lives, read
 from tests.patience import patience
 
 from wherry.client import Client
@@ -68,18 +68,9 @@ def _problems(engine: EngineProcess, client: Client) -> Iterator[str]:
         yield from _tables(engine, database, needed)
 
 
-def _lives(pid: int) -> bool:
-    """Whether it has not ended; one that its monitor has yet to tell of is a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
 def _states(client: Client, needed: _Needed) -> Iterator[str]:
     for key, pid in needed.running.items():
-        if not _lives(pid):
+        if not lives(pid):
             yield f"{key[:12]} is said to run as process {pid}, which is gone"
     for one in client.session.get("/containers/json", {"all": True}):
         if one["State"] in ("removing", "dead", "restarting"):

@@ -41,6 +41,12 @@ def parent_of(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[1]) if stat else 0
 
 
+def lives(pid: int) -> bool:
+    """Whether it has not ended; one that its parent has yet to reap has."""
+    stat = read(f"/proc/{pid}/stat")
+    return bool(stat) and stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def is_contained(pid: int) -> bool:
     """Whether a process is in a PID namespace below this one."""
     lines = read(f"/proc/{pid}/status").splitlines()
