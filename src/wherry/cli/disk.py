@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wherry.cli.context import Context
 from wherry.cli.listing import Listing, Row
-from wherry.cli.options import Arguments, Command, Option
+from wherry.cli.options import Arguments, Command, Option, UsageError
 from wherry.cli.text import human_size
 
 TYPE_CHECKING = False  # importing typing costs 3 ms
@@ -22,8 +22,20 @@ _COLUMNS = {
 
 def _disk(context: Context, arguments: Arguments) -> int:
     usage = context.session.get("/system/df")
+    if arguments.flag("verbose"):
+        return _in_detail(context, arguments, usage)
     rows = [_images(usage), _containers(usage), _volumes(usage), _build_cache(usage)]
     Listing(_COLUMNS, quiet="Type").show(context, rows, arguments)
+    return 0
+
+
+def _in_detail(context: Context, arguments: Arguments, usage: Any) -> int:
+    if arguments.text("format") not in ("", "table"):
+        raise UsageError("conflicting options: --format and --verbose", 1)
+    from wherry.cli.disk_details import details
+
+    for line in details(usage):
+        context.print(line)
     return 0
 
 
@@ -83,7 +95,10 @@ COMMANDS = {
         "system df [OPTIONS]",
         "Show disk usage",
         _disk,
-        (Option("--format", "Format output: 'table', 'json' or a Go template"),),
+        (
+            Option("--format", "Format output: 'table', 'json' or a Go template"),
+            Option("-v --verbose", "Show detailed information on space usage", "flag"),
+        ),
         most=0,
     )
 }

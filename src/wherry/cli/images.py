@@ -46,7 +46,7 @@ def _images(context: Context, arguments: Arguments) -> int:
     items = context.session.get("/images/json", query)
     truncate = not arguments.flag("no-trunc")
     digests = arguments.flag("digests") or ".Digest" in arguments.text("format")
-    rows = [row for item in items for row in _image_rows(item, truncate, digests)]
+    rows = [row for item in items for row in image_rows(item, truncate, digests)]
     columns, hidden = dict(_IMAGE_COLUMNS), {"CreatedAt": "CREATED AT", "Containers": "CONTAINERS"}
     if not arguments.flag("digests"):
         hidden["Digest"] = columns.pop("Digest")
@@ -59,7 +59,8 @@ def _once(rows: list[Row], arguments: Arguments) -> list[Row]:
     return list({row["ID"]: row for row in rows}.values()) if arguments.flag("quiet") else rows
 
 
-def _image_rows(item: Any, truncate: bool, digests: bool) -> Iterator[Row]:
+def image_rows(item: Any, truncate: bool, digests: bool) -> Iterator[Row]:
+    """An image of a list: a row for each of its names."""
     common = {
         "ID": short_id(item["Id"]) if truncate else item["Id"],
         "CreatedSince": ago(item["Created"]),

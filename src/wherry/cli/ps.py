@@ -44,7 +44,9 @@ def _ps(context: Context, arguments: Arguments) -> int:
         "filters": filters(arguments),
     }
     truncate = not arguments.flag("no-trunc")
-    rows = [_row(item, truncate) for item in context.session.get("/containers/json", query)]
+    rows = [
+        container_row(item, truncate) for item in context.session.get("/containers/json", query)
+    ]
     columns, hidden = dict(_COLUMNS), dict(_HIDDEN)
     if arguments.flag("size"):
         columns["Size"] = hidden.pop("Size")
@@ -52,7 +54,8 @@ def _ps(context: Context, arguments: Arguments) -> int:
     return 0
 
 
-def _row(item: Any, truncate: bool) -> Row:
+def container_row(item: Any, truncate: bool) -> Row:
+    """A container of a list."""
     command = item["Command"]
     shown = ellipsis(command, _COMMAND_WIDTH) if truncate else command
     names = [name.lstrip("/") for name in item["Names"] or ()]

@@ -94,3 +94,53 @@ def test_templates_of_events_have_dockers_names(api: FakeApi, cli: Cli) -> None:
     form = "{{.Status}} {{.ID}} {{.Type}} {{.Scope}} {{.TimeNano}}"
     assert cli("events", "--format", form)[1] == "start 1 container local 5\n"
     assert json.loads(cli("events", "--format", "json")[1]) == event
+
+
+def test_space_usage_in_detail(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/system/df", json=_USAGE)
+    code, out, _ = cli("system", "df", "-v")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert ["busybox", "latest", "1" * 12, "N/A", "2MB", "500kB", "1.5MB", "1"] in lines
+    assert [*["2" * 12, "busybox", '"sleep', '1"', "0", "10B", "N/A"], "Up", "web"] in lines
+    assert ["data", "3", "7B"] in lines
+    assert "Build cache usage: 5B" in out.splitlines()
+    assert ["3" * 12, "regular", "5B", "N/A", "N/A", "4", "true"] in lines
+
+
+def test_details_have_no_format(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/system/df", json=_USAGE)
+    code, out, err = cli("system", "df", "-v", "--format", "json")
+    assert (code, out) == (1, "")
+    assert "conflicting options: --format and --verbose" in err
+
+
+_USAGE = {
+    "Images": [
+        {
+            "Id": "sha256:" + "1" * 64,
+            "RepoTags": ["busybox:latest"],
+            "Created": 0,
+            "Size": 2_000_000,
+            "SharedSize": 500_000,
+            "Containers": 1,
+        }
+    ],
+    "Containers": [
+        {
+            "Id": "2" * 64,
+            "Image": "busybox",
+            "Command": "sleep 1",
+            "Created": 0,
+            "SizeRw": 10,
+            "SizeRootFs": 2_000_010,
+            "State": "running",
+            "Status": "Up",
+            "Names": ["/web"],
+        }
+    ],
+    "Volumes": [{"Name": "data", "UsageData": {"Size": 7, "RefCount": 3}}],
+    "BuildCache": [
+        {"ID": "3" * 64, "Type": "regular", "Size": 5, "UsageCount": 4, "Shared": True},
+    ],
+}
