@@ -160,6 +160,7 @@ async def stream_job(
     trailer: Callable[[BaseException], bytes] | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
     always_begin: bool = False,
+    channel: Channel[bytes] | None = None,
 ) -> Answer:
     """Run ``job`` in a thread and send what it puts into its channel.
 
@@ -169,7 +170,7 @@ async def stream_job(
     after it ``trailer`` makes the last item of an error, or without one the answer breaks off.
     ``always_begin``: an error before the first item is told in the stream as well.
     """
-    channel: Channel[bytes] = Channel()
+    channel = channel or Channel()
     stream: Stream | None = None
     async with running(context, job, channel) as task:
         async for items in channel.batches():

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from wherry.api.context import NO_HEADERS, Context, running, stream_job
+from wherry.api.http.handoff import Channel
 from wherry.api.http.message import Answer, Request, Stream
 from wherry.api.http.outlet import Download
 
 _TAR = "application/x-tar"
+_AHEAD = 4  # pieces, of a MiB each, where the event loop sends them
 
 
 async def download(
@@ -25,8 +27,9 @@ async def download(
     has a status of its own, one after it breaks the answer off. ``headers`` are read then.
     """
     if not request.wire.plain:
+        channel: Channel[bytes] = Channel(_AHEAD)
         return await stream_job(
-            context, request, lambda channel: job(channel.put), _TAR, headers=headers
+            context, request, lambda _: job(channel.put), _TAR, headers=headers, channel=channel
         )
     stream: Stream | None = None
     target = Download()

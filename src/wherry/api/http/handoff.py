@@ -14,7 +14,7 @@ from wherry.errors import WherryError
 
 T = TypeVar("T")
 _HELD = 1024 * 1024  # bytes of a body that a thread has not read yet
-_ITEMS = 256  # values that the loop has not taken yet
+_ITEMS = 256
 
 
 class BodyReader(io.RawIOBase):
@@ -113,11 +113,13 @@ class Channel(Generic[T]):
     """Values from a thread to the loop. ``put`` blocks while the loop is behind, and raises
     ClientGone when nobody listens any more, which ends the work it was called from."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = _ITEMS) -> None:
+        """``room`` is for how many values that the loop has not taken yet."""
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._items: deque[T] = deque()
-        self._slots = threading.Semaphore(_ITEMS)
+        self._room = room
+        self._slots = threading.Semaphore(room)
         self._ready = asyncio.Event()
         self._ended = False
         self.abandoned = threading.Event()
@@ -143,7 +145,7 @@ class Channel(Generic[T]):
     def abandon(self) -> None:
         """From the loop: nobody listens any more."""
         self.abandoned.set()
-        self._slots.release(_ITEMS)
+        self._slots.release(self._room)
 
     async def batches(self) -> AsyncIterator[list[T]]:
         """All values that are there, again and again, until the end."""
