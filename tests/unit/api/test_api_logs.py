@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,33 @@ def three_lines(log: Log, engine: Any) -> None:
 
 
 _ONE, _OOPS, _TWO = frame("stdout", b"one\n"), frame("stderr", b"oops\n"), frame("stdout", b"two\n")
+
+
+def test_the_log_of_a_command_that_has_just_started_has_what_it_prints(
+    api: Any, log: Log, engine: Any
+) -> None:
+    """It ends while the request is served; a clock in the future keeps the test from its limit."""
+    state = State(status="running", started_ns=time.time_ns() + 3600 * _SECOND)
+    engine.containers.add(state=state)
+
+    def ends(ref: str) -> Future[WaitResult]:
+        log.write(b"late\n")
+        future: Future[WaitResult] = Future()
+        future.set_result(WaitResult(exit_code=0))
+        return future
+
+    engine.containers.wait = ends
+    assert api.call("GET", "/containers/c1/logs?stdout=1")[1] == frame("stdout", b"late\n")
+
+
+def test_a_container_that_goes_on_holds_its_log_back_for_a_moment_only(
+    api: Any, log: Log, engine: Any
+) -> None:
+    state = State(status="running", started_ns=time.time_ns() + 3600 * _SECOND)
+    engine.containers.add(state=state)
+    log.write(b"first\n")
+    assert api.call("GET", "/containers/c1/logs?stdout=1")[1] == frame("stdout", b"first\n")
+    assert engine.containers.waits[-1].cancelled()
 
 
 @pytest.mark.usefixtures("three_lines")

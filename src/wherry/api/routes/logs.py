@@ -22,6 +22,7 @@ from wherry.runtime.logs.reader import Follower, LogReader
 
 _NANO = 1_000_000_000
 _PAUSE = 0.01  # seconds between two looks: many small writes are read together
+_GRACE = 0.2  # seconds after a start
 
 
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,9 +79,22 @@ async def logs(context: Context, request: Request, ref: str) -> Answer:
     encoder = LogEncoder(wanted.form)
     if wanted.follow and container.state.running:
         return await _followed(context, request, container, reader, wanted, encoder)
+    if container.state.running:
+        await _settle(context, container)
     return await stream_job(
         context, request, lambda channel: _written(reader, wanted, encoder, channel), kind
     )
+
+
+async def _settle(context: Context, container: Container) -> None:
+    """Let one that has just started come to its end, or to its first words: programs ask for the
+    log of a short command right after its start, which takes dockerd longer than the command."""
+    left = container.state.started_ns / _NANO + _GRACE - time.time()
+    if left <= 0:
+        return
+    with suppress(TimeoutError, NotFound):
+        async with asyncio.timeout(min(left, _GRACE)):
+            await asyncio.wrap_future(context.engine.containers.wait(container.id))
 
 
 def _written(
