@@ -171,7 +171,7 @@ class Launcher:
             self._title.set("wherry-monitor (waiting)", monitor_pid)
             if init is not None:
                 rehearse_request()
-            packet = self._next_request()
+            packet = self._next_request(monitor)
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
                 opened = starter.serve(*packet, monitor, self._host, tell, init)
@@ -206,13 +206,15 @@ class Launcher:
         channel = socket.socket(fileno=fds.pop())
         ExecServer(channel, guard, self._host, part).run(request, fds, first)
 
-    def _next_request(self) -> tuple[ToLauncher, list[int]] | None:
-        """Wait for a request that no other starter takes; None at the end of engine or launcher."""
+    def _next_request(self, monitor: socket.socket) -> tuple[ToLauncher, list[int]] | None:
+        """Wait for a request that no other starter takes; None at the end of engine, launcher or
+        monitor."""
         epoll = select.epoll()
         epoll.register(self._engine, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         epoll.register(self._starters_end, 0)
+        epoll.register(monitor, 0)
         while True:
-            if any(fd == self._starters_end.fileno() for fd, _ in epoll.poll()):
+            if any(fd != self._engine.fileno() for fd, _ in epoll.poll()):
                 return None
             try:
                 return receive(self._engine, to_launcher, socket.MSG_DONTWAIT)
