@@ -50,7 +50,7 @@ from wherry.runtime.messages import (
 from wherry.runtime.ops.base import Setup, reason, run
 from wherry.runtime.ops.idmap import write_mappings
 from wherry.runtime.ops.prepared import give, prepare
-from wherry.runtime.passage import enter, through
+from wherry.runtime.passage import Clone, enter, through
 from wherry.runtime.plan import Plan
 from wherry.sys.faults import reach
 from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
@@ -146,8 +146,7 @@ def spawn(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = group.open().directory_fd() if unified and not plan.scope else None
     prepared = prepare(plan.prepared_mounts, plan.listener)
-    if plan.streams_owner >= 0:
-        give(stdio or (), plan.streams_owner)
+    score = _lend(plan, stdio or ())
 
     def clone() -> tuple[int, int]:
         flags = plan.clone_flags | (CLONE_PARENT if sibling or apart else 0)
@@ -158,19 +157,44 @@ def spawn(
         return pid, pidfd
 
     try:
-        if not apart:
-            if plan.moved and plan.passage and not plan.scope:
-                group.open()  # while this process still may
-            enter(plan.passage)  # a sibling's other parent ends soon, wherever it is
-        pid, pidfd = through(plan.passage, clone) if apart else clone()
-    except OSError as error:
-        raise InternalError(f"cannot make the container's namespaces: {reason(error)}") from None
+        pid, pidfd = _cloned(plan, group, clone, apart)
     finally:
         prepared.close()
         if directory is not None:
             os.close(directory)
+        if score is not None:
+            _give_back(score)
     theirs.close()
     return Child(pid, pidfd, ours)
+
+
+def _cloned(plan: Plan, group: Group, clone: Clone, apart: bool) -> tuple[int, int]:
+    """The child's pid and pidfd, once it has gone through the passage."""
+    try:
+        if apart:
+            return through(plan.passage, clone)
+        if plan.moved and plan.passage and not plan.scope:
+            group.open()  # while this process still may
+        enter(plan.passage)  # a sibling's other parent ends soon, wherever it is
+        return clone()
+    except OSError as error:
+        raise InternalError(f"cannot make the container's namespaces: {reason(error)}") from None
+
+
+def _lend(plan: Plan, streams: Sequence[int]) -> int | None:
+    """Let the child have what its own root cannot take; see lending.py."""
+    if plan.streams_owner < 0:
+        return None
+    from wherry.runtime.lending import lend  # few containers have users of their own
+
+    give(streams, plan.streams_owner)
+    return lend(plan.ops)
+
+
+def _give_back(score: int) -> None:
+    from wherry.runtime.lending import give_back
+
+    give_back(score)
 
 
 def become(plan: Plan, setup: Setup) -> None:

@@ -82,6 +82,11 @@ def set_name(name: str) -> None:
     check(_prctl_name(PR_SET_NAME, name.encode()[:15], 0, 0, 0))
 
 
+def overwrite(address: int, data: bytes) -> None:
+    """Write over this process's own memory. Nothing checks that it is there."""
+    ctypes.memmove(address, data, len(data))
+
+
 def personality(persona: int) -> int:
     """personality(2): the one before."""
     return check(_personality(persona))

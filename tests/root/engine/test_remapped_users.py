@@ -113,6 +113,17 @@ def test_devices_and_kernel_files_are_there(engine: TestEngine) -> None:
     assert lines[3:] == ["1", "0"]
 
 
+def test_an_init_of_its_own(engine: TestEngine) -> None:
+    script = "cat /proc/1/comm; tr '\\0' '\\n' < /proc/1/cmdline | head -n 1"
+    lines = shell(engine, script, host=host(init=True))
+    assert lines == ["wherry-init", "wherry-init"]
+
+
+def test_what_only_the_host_can_set(engine: TestEngine) -> None:
+    lines = shell(engine, "cat /proc/self/oom_score_adj", host=host(oom_score_adj=500))
+    assert lines == ["500"]
+
+
 def test_a_terminal(engine: TestEngine) -> None:
     container = engine.create("sh", "-c", "tty; echo hello > /dev/console", tty=True)
     containers = engine.engine.containers

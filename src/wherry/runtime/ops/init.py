@@ -9,13 +9,20 @@ interpreter on a mount that nobody can write to (:mod:`wherry.runtime.protect`).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
 from wherry.runtime.ops.base import Op, Setup
 from wherry.sys import caps
 from wherry.sys.files import close_range
-from wherry.sys.process import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
+from wherry.sys.process import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    overwrite,
+    prctl,
+    set_name,
+)
 
 NAME = "wherry-init"
 
@@ -43,19 +50,21 @@ class NameInit(Op, frozen=True):
         prctl(PR_SET_DUMPABLE, 0)
         fields = setup.read_proc("self/stat").rpartition(")")[2].split()
         arguments, environment = _range(fields[45:47]), _range(fields[47:49])  # proc(5), 48-51
-        memory = os.open("self/mem", os.O_WRONLY | os.O_CLOEXEC, dir_fd=setup.proc_fd)
-        try:
-            title = NAME.encode()[: len(arguments) - 1].ljust(len(arguments), b"\0")
-            os.pwrite(memory, title, arguments.start)
-            os.pwrite(memory, bytes(len(environment)), environment.start)
-        finally:
-            os.close(memory)
-        setup.write_proc("self/comm", NAME)
+        # Not by /proc/self, whose files are the host's root's for who is not dumpable.
+        overwrite(
+            arguments.start,
+            NAME.encode()[: len(arguments) - 1].ljust(len(arguments), b"\0"),
+        )
+        overwrite(environment.start, bytes(len(environment)))
+        set_name(NAME)
         os.environ.clear()
 
 
 def _range(fields: list[str]) -> range:
-    return range(int(fields[0]), int(fields[1]))
+    start, end = int(fields[0]), int(fields[1])
+    if not start:
+        raise OSError(errno.EPERM, "the kernel does not tell where the command line is")
+    return range(start, end)
 
 
 class StayAsInit(Op, frozen=True):
