@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import threading
 from concurrent.futures import Future
@@ -141,7 +140,7 @@ class Execs:
             try:
                 process = self._runtime.exec(request, fds)
             except BaseException:
-                shutil.rmtree(state_dir, ignore_errors=True)
+                _remove_state_dir(state_dir)
                 if streams:
                     streams[0].close()
                 raise
@@ -188,13 +187,13 @@ class Execs:
         target.record = msgspec.structs.replace(
             target.record, running=False, exit_code=status.code, pid=0
         )
-        if process:
-            process.close()
-        shutil.rmtree(state_dir, ignore_errors=True)
-        target.exited.set_result(status.code)
         self._events.container(
             "exec_die", container.record, execID=target.record.id, exitCode=str(status.code)
         )
+        target.exited.set_result(status.code)  # clients wait for it, and for nothing of the rest
+        if process:
+            process.close()
+        _remove_state_dir(state_dir)
 
     def resize(self, exec_id: str, rows: int, columns: int) -> None:
         process = self._find(exec_id).process
@@ -235,3 +234,11 @@ def _make_state_dir(path: str, entry: Entry) -> None:
             os.mkdir(path, 0o700)
     except FileNotFoundError:
         raise Conflict(f"container {entry.id} is not running") from None
+
+
+def _remove_state_dir(path: str) -> None:
+    """Remove a directory that has files only; it may have gone with its container's."""
+    with suppress(OSError):
+        for name in os.listdir(path):
+            os.unlink(os.path.join(path, name))
+        os.rmdir(path)

@@ -134,7 +134,7 @@ class ExecServer:
         beginning = Beginning(request, fds)
         self._entering += 1
         try:
-            found = opened or open_exec(request, self._host, self._known)
+            self._known = found = opened or open_exec(request, self._host, self._known)
             stdio = beginning.prepare(found)
             if self._host.layout.unified:
                 self._clone(beginning, found, stdio)

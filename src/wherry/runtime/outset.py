@@ -112,25 +112,33 @@ def decode_process(request: ExecRequest) -> Process:
 
 
 class OpenedExec(msgspec.Struct, frozen=True):
-    """An exec and its container, which runs: how it was started, its configuration, a pidfd of its
-    first process, and what is to be done."""
+    """An exec and its container, which runs: how that was started, its configuration, a pidfd of
+    its first process; the process as it was asked for, and what is to be done."""
 
     record: state.ProcessState
     spec: Spec
     container: int
+    process: bytes
     plan: Plan
 
 
 def open_exec(request: ExecRequest, host: Host, known: OpenedExec | None = None) -> OpenedExec:
     """Find the container and plan; errors as for :func:`open_container`, InvalidArgument.
 
-    What is ``known`` of an exec in the same container need not be read again.
+    What is ``known`` of an exec in the same container need not be read again, nor planned if it
+    is the same, as those that look after a container's health are.
     """
     record, container = open_container(request, host)
     try:
-        same = known is not None and known.record == record
-        spec = known.spec if known is not None and same else read_spec(record.bundle)
-        return OpenedExec(record, spec, container, _plan(request, record, spec, host))
+        process = bytes(request.process)
+        if known is None or known.record != record:
+            spec = read_spec(record.bundle)
+        elif known.process == process:
+            return msgspec.structs.replace(known, container=container)
+        else:
+            spec = known.spec
+        plan = _plan(request, record, spec, host)
+        return OpenedExec(record, spec, container, process, plan)
     except BaseException:
         os.close(container)
         raise
