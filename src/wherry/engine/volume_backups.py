@@ -15,6 +15,7 @@ from wherry.errors import Conflict, NotFound, WherryError
 from wherry.fs.compress import Decompressed
 from wherry.fs.copy import copy_tree
 from wherry.fs.streams import batched
+from wherry.fs.tar.entry import BadArchive
 from wherry.fs.tar.pack import pack_tree
 from wherry.fs.tar.unpack import extract
 from wherry.volume.api import Volume, Volumes
@@ -40,6 +41,8 @@ class VolumeBackups:
     def import_volume(self, name: str, archive: BinaryIO) -> Volume:
         with self._made(name) as volume:
             stream = Decompressed(archive)
+            if stream.is_empty:  # as from an export that failed, at the other end of a pipe
+                raise BadArchive("there is no archive to import: not one byte was sent")
             self._volumes.fill(volume.name, lambda target: extract(stream, target))
         self._tell("import", name)
         return volume

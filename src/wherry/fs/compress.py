@@ -66,8 +66,9 @@ class Counting(io.RawIOBase):
 class Decompressed:
     """The content of a stream that may be compressed; reading it may raise BadArchive.
 
-    ``kind`` is ``gzip``, ``zstd``, ``bzip2``, ``xz`` or ``none``. A zstd stream that ends too early
-    just ends; the digest of the content, or the archive in it, tells.
+    ``kind`` is ``gzip``, ``zstd``, ``bzip2``, ``xz`` or ``none``; ``is_empty`` if there is not one
+    byte. A zstd stream that ends too early just ends; the digest of the content, or the archive in
+    it, tells.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Decompressed:
         from 64 MiB on; deflate itself reaches 1032."""
         head = _head(stream)
         self.kind = kind_of(head)
+        self.is_empty = not head
         self._raw = Counting(stream, head)
         self._out = _OPENERS[self.kind](self._raw)
         self._max_bytes = max_bytes

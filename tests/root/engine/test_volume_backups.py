@@ -130,6 +130,10 @@ def test_an_import_is_all_or_nothing(engine: Any, data: Path) -> None:
         backups.import_volume("new", io.BytesIO(cut))
     with pytest.raises(NotFound):
         volumes.get("new")
+    with pytest.raises(DataCorrupt, match="not one byte was sent"):
+        backups.import_volume("new", io.BytesIO())
+    with pytest.raises(NotFound):
+        volumes.get("new")
     empty = volumes.create("empty")
     with pytest.raises(DataCorrupt):
         backups.import_volume("empty", io.BytesIO(cut))
