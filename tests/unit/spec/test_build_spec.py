@@ -20,7 +20,6 @@ from wherry.engine.spec import (
 )
 from wherry.engine.spec.capabilities import DEFAULT
 from wherry.engine.spec.security import MASKED_PATHS, READONLY_PATHS
-from wherry.engine.spec.selinux import Labels
 from wherry.errors import InternalError, InvalidArgument, NotSupported
 from wherry.model.container import (
     ContainerConfig,
@@ -31,9 +30,7 @@ from wherry.model.container import (
     Ulimit,
     WeightDevice,
 )
-from wherry.model.idmap import IdRange
-from wherry.model.runtime_spec import IdMapping, LinuxDeviceCgroup, Mount, Spec
-from wherry.model.users import UserMap
+from wherry.model.runtime_spec import LinuxDeviceCgroup, Mount, Spec
 from wherry.sys.caps import NAMES
 
 FACTS = HostFacts(
@@ -266,23 +263,6 @@ def test_which_apparmor_profile_a_container_has() -> None:
     without = spec(HostConfig(), has_default_apparmor=True).process
     assert without
     assert without.apparmor_profile == ""
-
-
-def test_labels_of_selinux() -> None:
-    made = spec(labels=Labels(process="p", mount="m"))
-    assert made.process is not None
-    assert made.linux is not None
-    assert (made.process.selinux_label, made.linux.mount_label) == ("p", "m")
-
-
-def test_users_that_are_not_the_hosts() -> None:
-    ranges = (IdRange(0, 1000, 10),)
-    made = spec(users=UserMap(uids=ranges, gids=ranges), user_namespace="/proc/7/fd/3")
-    assert namespaces_of(made)["user"] == "/proc/7/fd/3"
-    assert made.linux is not None
-    ids = (IdMapping(container_id=0, host_id=1000, size=10),)
-    assert made.linux.uid_mappings == made.linux.gid_mappings == ids
-    assert "net.ipv4.ping_group_range" not in made.linux.sysctl
 
 
 def test_shared_namespaces() -> None:

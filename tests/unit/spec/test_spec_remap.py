@@ -1,13 +1,16 @@
-"""Mounts of a container whose users are not the host's."""
+"""Configurations of containers whose users are not the host's, or that have labels."""
 
 from __future__ import annotations
 
 import pytest
 
+from wherry.engine.spec import HostFacts, SpecInputs, build_spec
 from wherry.engine.spec.remap import compose, with_users
+from wherry.engine.spec.selinux import Labels
 from wherry.errors import NotSupported
+from wherry.model.container import ContainerConfig, HostConfig
 from wherry.model.idmap import IdRange
-from wherry.model.runtime_spec import IdMapping, Mount
+from wherry.model.runtime_spec import IdMapping, Linux, Mount, Process
 from wherry.model.users import UserMap
 
 RANGES = (IdRange(0, 1000, 10), IdRange(10, 5000, 10))
@@ -59,3 +62,33 @@ def test_images_are_refused() -> None:
     image = Mount(destination="/image", type="overlay", source="overlay")
     with pytest.raises(NotSupported, match="/image"):
         list(with_users((image,), USERS, OWN))
+
+
+def built(**more: object) -> tuple[Process, Linux]:
+    inputs = {
+        "container_id": "f" * 64,
+        "config": ContainerConfig(cmd=("sh",)),
+        "host": HostConfig(),
+        "facts": HostFacts(
+            cgroup_mode="unified", kernel=(6, 1), machine="x86_64", capabilities=(), cpus=1
+        ),
+        "root_path": "/rootfs",
+        "cgroup_path": "/wherry/ffff",
+    }
+    made = build_spec(SpecInputs(**inputs | more))  # type: ignore[arg-type]
+    assert made.process is not None
+    assert made.linux is not None
+    return made.process, made.linux
+
+
+def test_users_that_are_not_the_hosts() -> None:
+    _, linux = built(users=USERS, user_namespace="/proc/7/fd/3")
+    paths = {one.type: one.path for one in linux.namespaces}
+    assert paths["user"] == "/proc/7/fd/3"
+    assert linux.uid_mappings == linux.gid_mappings == ids((0, 1000, 10), (10, 5000, 10))
+    assert "net.ipv4.ping_group_range" not in linux.sysctl
+
+
+def test_labels_of_selinux() -> None:
+    process, linux = built(labels=Labels(process="p", mount="m"))
+    assert (process.selinux_label, linux.mount_label) == ("p", "m")
