@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.root
+# Of those that never end schemathesis waits for the end: test_fuzzed_streams.py is for them.
 _STREAMS = "/(events|session|build|auth|images/create)$|/(attach|stats|logs|wait|push)|/attach/ws$"
 _NULLS = (
     "null is not of type",
