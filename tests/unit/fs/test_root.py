@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 from wherry.errors import InvalidArgument
 from wherry.fs.root import Root
@@ -67,8 +69,11 @@ def test_the_tree_may_change_meanwhile(root: Root, tree: Path, outside: Path) ->
 
     thread = threading.Thread(target=swap)
     thread.start()
-    seen = set()
-    for _ in range(2000):
+    seen: set[bytes] = set()
+    deadline = time.monotonic() + patience(10.0)
+    tries = 0
+    while tries < 2000 or (b"inside" not in seen and time.monotonic() < deadline):
+        tries += 1
         try:
             seen.add(root.read("swap/secret"))
         except FileNotFoundError:
