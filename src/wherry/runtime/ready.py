@@ -31,12 +31,10 @@ from wherry.runtime.api import StartRequest
 from wherry.runtime.documents import read_spec
 from wherry.runtime.host import Host
 from wherry.runtime.messages import (
-    MAX_PACKET,
     Declined,
     Failed,
     Planned,
     Start,
-    encode,
     failure,
     from_ready,
     receive,
@@ -176,11 +174,10 @@ def _set_up(request: StartRequest, fds: list[int], channel: socket.socket, host:
     except (WherryError, OSError) as error:
         send(channel, failure(error))
         return
-    answer = encode(_planned(plan, host))
-    if not suits(plan) or len(answer) > MAX_PACKET:
+    if not suits(plan):
         send(channel, Declined())
         return
-    channel.send(answer)
+    send(channel, _planned(plan, host))
     ops = (MakeNamespaces(plan.clone_flags & ~CLONE_NEWPID), *plan.ops)
     netns = fds[0] if fds else None
     become(msgspec.structs.replace(plan, ops=ops), Setup(channel, netns_fd=netns))
