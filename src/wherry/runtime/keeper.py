@@ -25,15 +25,14 @@ from wherry.sys.process import PR_SET_CHILD_SUBREAPER, prctl
 _decoder = msgspec.json.Decoder(Keep)
 
 
-def wait(channel: socket.socket, starter: int, init: int, host: Host) -> None:
+def wait(channel: socket.socket, starter: int, host: Host) -> None:
     """Wait for what the starter (a child) hands over, then be its monitor to the end.
 
-    ``init`` is another child, which was held ready; 0 if there is none. Until the starter is gone
-    this process is a subreaper: what it has spawned becomes its child.
+    Until the starter is gone this process is a subreaper: what it has spawned becomes its child.
     """
     data, fds, _ = receive_packet(channel, MAX_PACKET)
-    if data == NOT_NEEDED:
-        os.waitpid(init, 0)
+    if data.startswith(NOT_NEEDED):
+        os.waitpid(int(data[1:]), 0)
         data, fds, _ = receive_packet(channel, MAX_PACKET)
     if data == GUARD:  # of an exec server, which ends as a start does that failed
         os.dup2(0, 2)

@@ -32,7 +32,7 @@ from wherry.runtime.messages import (
     to_launcher,
 )
 from wherry.runtime.outset import OpenedExec
-from wherry.runtime.ready import ReadyInit, hold_ready
+from wherry.runtime.ready import hold_ready
 from wherry.runtime.ready_rehearsal import rehearse_init, rehearse_request
 from wherry.runtime.rehearsal import rehearse
 from wherry.runtime.title import Title, set_own_name
@@ -143,16 +143,13 @@ class Launcher:
                 os.close(fd)
             monitor = os.getpid()
             prctl(PR_SET_CHILD_SUBREAPER, 1)
-            init = hold_ready(self._host, self._prepare_init)
             pid = os.fork()
             if pid == 0:
                 ours.close()
-                self._be_starter(theirs, monitor, init)
+                self._be_starter(theirs, monitor)
             for fd in (self._engine.fileno(), self._starters_end.fileno(), theirs.fileno()):
                 os.close(fd)
-            if init is not None:
-                init.close()
-            keeper.wait(ours, pid, 0 if init is None else init.pid, self._host)
+            keeper.wait(ours, pid, self._host)
         except BaseException:  # noqa: BLE001 - a defect of ours
             sys.excepthook(*sys.exc_info())
         finally:
@@ -162,12 +159,13 @@ class Launcher:
         self._title.set("wherry-init (waiting)")
         rehearse_init(self._host)
 
-    def _be_starter(self, monitor: socket.socket, monitor_pid: int, init: ReadyInit | None) -> None:
+    def _be_starter(self, monitor: socket.socket, monitor_pid: int) -> None:
         """Never returns."""
         tell = self._announcement(monitor_pid)
         try:
             set_own_name(b"wherry-starter")
             self._title.set("wherry-starter")
+            init = hold_ready(self._host, self._prepare_init)
             self._title.set("wherry-monitor (waiting)", monitor_pid)
             if init is not None:
                 rehearse_request()

@@ -160,7 +160,8 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
 
 
 NOT_NEEDED = b"\0"
-"""Starter to monitor: the init that was held ready is let go, and is to be reaped."""
+"""Starter to monitor: the init that was held ready is let go, and is to be reaped. Its number in
+decimal digits follows."""
 GUARD = b"\1"
 """Exec server to its parent: it will not hand anything over."""
 

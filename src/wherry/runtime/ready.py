@@ -1,8 +1,8 @@
 """An init that is held ready: it waits in a PID namespace of its own to become a container's first.
 
 To clone a process when the request has come (spawn.py) is to copy the interpreter, and copy and
-original alike then fault on every page that they write to. So a monitor clones one beforehand,
-beside its starter. It has touched what planning touches before anybody waits for it, makes the
+original alike then fault on every page that they write to. So a starter clones one beforehand, as
+a child of its monitor. It has touched what planning touches before anybody waits for it, makes the
 other namespaces itself, and becomes the program.
 
     starter                                   init held ready
@@ -51,6 +51,7 @@ from wherry.sys.namespaces import (
     CLONE_NEWPID,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
+    CLONE_PARENT,
     clone3,
     unshare,
 )
@@ -60,7 +61,7 @@ _plans = msgspec.json.Decoder(Plan)
 
 
 class ReadyInit:
-    """One that waits, as its monitor and its starter know it."""
+    """One that waits, as its starter knows it."""
 
     def __init__(self, pid: int, pidfd: int, channel: socket.socket) -> None:
         self.pid = pid
@@ -68,7 +69,7 @@ class ReadyInit:
         self._channel = channel
 
     def close(self) -> None:
-        """Let go of it. It ends if nobody else holds it either, and nothing was asked of it."""
+        """Let go of it: it ends."""
         os.close(self._pidfd)
         self._channel.close()
 
@@ -96,7 +97,7 @@ class ReadyInit:
 
 
 def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
-    """Clone one, which calls ``prepare`` before it waits.
+    """Clone one, a child of this process's parent, which calls ``prepare`` before it waits.
 
     None on cgroup v2, where a process is best born in its group: to move it there later makes the
     kernel wait, for several milliseconds.
@@ -104,7 +105,7 @@ def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
     if host.layout.unified:
         return None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid, pidfd = clone3(CLONE_NEWPID)
+    pid, pidfd = clone3(CLONE_NEWPID | CLONE_PARENT)
     if pid == 0:
         _wait(theirs, host, prepare)
     theirs.close()

@@ -119,7 +119,7 @@ def _let_go(init: ReadyInit | None, monitor: socket.socket) -> None:
     """Let it end, and its monitor reap it: something else is started."""
     if init is not None:
         init.close()
-        send_packet(monitor, NOT_NEEDED, ())
+        send_packet(monitor, NOT_NEEDED + b"%d" % init.pid, ())
 
 
 def _exec(
