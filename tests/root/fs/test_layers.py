@@ -19,6 +19,7 @@ from wherry.fs.tar.entry import BadArchive
 from wherry.fs.tar.layer import apply_layer
 from wherry.fs.tar.pack import pack_layer
 from wherry.fs.tar.settle import settle
+from wherry.fs.tar.unpack import extract
 from wherry.snapshot.api import OverlayMount
 from wherry.snapshot.mounting import mount_detached
 
@@ -442,3 +443,26 @@ def test_sockets_are_left_out_and_devices_are_kept(layers: Layers) -> None:
         os.mknod(root / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         os.mkfifo(root / "fifo")
     assert names(layers.packed()) == ["fifo", "null"]
+
+
+def test_files_have_their_own_group_where_a_directory_gives_another(tmp_path: Path) -> None:
+    packed = archive(
+        directory("d"),
+        file("d/a"),
+        file("d/b"),
+        directory("d", mode=0o2775, gid=1234),
+        file("d/c"),
+        file("d/e"),
+        file("d/f", gid=1234),
+        file("d/g", gid=1234),
+        file("d/h", mode=0o4755),
+    )
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        extract(packed, fd)
+    finally:
+        os.close(fd)
+    groups = {path.name: path.stat().st_gid for path in (tmp_path / "d").iterdir()}
+    assert groups == {"a": 0, "b": 0, "c": 0, "e": 0, "f": 1234, "g": 1234, "h": 0}
+    assert stat.S_IMODE((tmp_path / "d/h").stat().st_mode) == 0o4755
+    assert stat.S_IMODE((tmp_path / "d/c").stat().st_mode) == 0o644

@@ -126,7 +126,8 @@ class Packer:
             entry = self.entry(node, Kind.FILE, attributes.carried_xattrs(fd))
             if entry.size > _CHUNK or (self._holes and has_holes(status)):
                 return self._large_file(node, entry)
-            return (writer.header(entry) + _whole(fd, entry.size) + writer.padding(entry.size),)
+            content = _whole(fd, entry.size)
+            return (b"".join((writer.header(entry), content, writer.padding(entry.size))),)
         finally:
             os.close(fd)
 

@@ -102,6 +102,7 @@ class Unpacker:
         self._keep_types = keep_types
         self._keep_mounts = keep_mounts
         self._times: dict[str, int] = {}
+        self._made_right: tuple[Directory, int, Owner] | None = None
         self._makers: dict[Kind, Callable[[Directory, str, Entry], None]] = {
             Kind.SYMLINK: self._make_symlink,
             Kind.HARDLINK: self._make_hardlink,
@@ -159,7 +160,7 @@ class Unpacker:
         try:
             if entry.size:
                 _write(fd, entry, reader)
-            self._own(fd, entry)
+            self._own(fd, parent, entry)
             if entry.xattrs:
                 attributes.set_xattrs(fd, entry.xattrs)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -171,16 +172,23 @@ class Unpacker:
         owner = self._owner or (entry.uid, entry.gid)
         return owner if self._users is None else self._users.on_host(*owner)
 
-    def _own(self, fd: int, entry: Entry) -> None:
+    def _own(self, fd: int, parent: Directory, entry: Entry) -> None:
         """Owner, then mode. Most files have both by their making, and each change is a transaction
-        of the file system's."""
+        of the file system's. If one had, so has the next that is made alike in that directory: the
+        directory decides (set-group-ID, default ACL), and who changes it meanwhile may change the
+        file as well."""
         owner = self._owner_of(entry)
+        alike = (parent, entry.mode, owner)
+        if alike == self._made_right:
+            return
         status = os.fstat(fd)
         changed = owner != (status.st_uid, status.st_gid)
         if changed:
             os.fchown(fd, *owner)
         if changed or stat.S_IMODE(status.st_mode) != entry.mode:
             os.fchmod(fd, entry.mode)
+        else:
+            self._made_right = alike
 
     def _make_directory(self, parent: Directory, name: str, entry: Entry) -> None:
         status = parent.status(name)
@@ -194,6 +202,7 @@ class Unpacker:
         self._finish_directory(directory, entry)
 
     def _finish_directory(self, directory: Directory, entry: Entry) -> None:
+        self._made_right = None
         uid, gid = self._owner_of(entry)
         attributes.set_owner_and_mode(directory.fd, uid, gid, entry.mode)
         attributes.set_xattrs(directory.fd, entry.xattrs)

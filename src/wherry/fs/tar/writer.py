@@ -64,7 +64,7 @@ def _sparse(entry: Entry, pieces: tuple[tuple[int, int], ...]) -> bytes:
 
 def _header(entry: Entry, records: list[tuple[str, bytes]]) -> bytes:
     name = os.fsencode(entry.name)
-    target = os.fsencode(entry.target)
+    target = os.fsencode(entry.target) if entry.target else b""
     if not records and (tail := _TAILS.get(entry.kind)) and _is_plain(entry, name, target):
         return _plain_block(entry, name, tail)
     extended = records + _extended(entry, name, target)
