@@ -210,10 +210,13 @@ class Containers:
                     "remove"
                 )
             self._lifecycle.end_now(entry)
+            if entry.record.host.auto_remove:
+                self._auto_remove(entry)
+                return
         self._remove(entry, volumes)
 
     def _auto_remove(self, entry: Entry) -> None:
-        # The user's own `docker rm` may have been faster.
+        # The user's own `docker rm -f` ends such a container, and either may be faster.
         with suppress(NotFound, Conflict):
             self._remove(entry, volumes=True)
 

@@ -153,6 +153,25 @@ def test_pause_and_unpause(engine: Any) -> None:
     api.remove(container)
 
 
+def test_a_forced_removal_meets_the_automatic_one(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    containers, lifecycle = engine.engine.containers, engine.engine.containers._lifecycle
+    host = HostConfig(network_mode=NO_NETWORK, auto_remove=True)
+    container = engine.create("sleep", "100", host=host)
+    containers.start(container)
+    end_now = lifecycle.end_now
+
+    def slow(entry: Any) -> None:
+        end_now(entry)
+        containers._auto_remove(entry)
+
+    monkeypatch.setattr(lifecycle, "end_now", slow)
+    containers.remove(container, force=True)
+    with pytest.raises(NotFound):
+        containers.get(container)
+
+
 def test_auto_remove(engine: Any) -> None:
     api = engine.engine.containers
     host = HostConfig(network_mode=NO_NETWORK, auto_remove=True)
