@@ -241,7 +241,7 @@ def _mount_op(mount: Mount, bundle: str, namespaced: bool, unified: bool) -> Op:
         return MountCgroups(target, options, unified, namespaced)
     layers = _values(mount, LAYER_OPTION)
     if mount.type == "overlay" and layers:
-        return MountLayers(layers, target, _subdirectory(mount))
+        return _layers_op(mount, layers, target)
     if not mount.type:
         raise InvalidArgument(f"the mount on {target} has no type")
     if target == "/dev" and mount.type == "tmpfs":
@@ -249,6 +249,16 @@ def _mount_op(mount: Mount, bundle: str, namespaced: bool, unified: bool) -> Op:
     # procfs and sysfs must be where their names say: what masks them relies on it.
     follow = mount.type not in ("proc", "sysfs")
     return MountFilesystem(mount.type, mount.source or mount.type, target, options, follow)
+
+
+def _layers_op(mount: Mount, layers: tuple[str, ...], target: str) -> Op:
+    if not mount.uid_mappings:
+        return MountLayers(layers, target, _subdirectory(mount))
+    from wherry.runtime.ops.mapped_root import MountMappedLayers  # few engines map users
+
+    return MountMappedLayers(
+        layers, target, mount.uid_mappings, mount.gid_mappings, _subdirectory(mount)
+    )
 
 
 def finish_dev(mounts: Sequence[Mount]) -> Iterator[Op]:

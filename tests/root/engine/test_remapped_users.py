@@ -13,8 +13,8 @@ from tests.root.engine.test_exec_options import execute
 
 from wherry.engine.api import PathStat
 from wherry.engine.settings import EngineSettings
-from wherry.errors import InvalidArgument, NotSupported
-from wherry.model.container import HostConfig, MountRequest
+from wherry.errors import InvalidArgument
+from wherry.model.container import HostConfig, ImageOptions, MountRequest
 from wherry.model.idmap import IdRange
 from wherry.model.users import UserMap
 
@@ -293,10 +293,20 @@ def test_the_hosts_ipc_namespace(engine: TestEngine) -> None:
     assert lines == [os.readlink("/proc/self/ns/ipc")]
 
 
-def test_images_as_mounts_are_refused(engine: TestEngine) -> None:
-    request = MountRequest(type="image", source="busybox:latest", target="/image")
-    with pytest.raises(NotSupported, match="use --userns=host"):
-        engine.run("true", host=host(mounts=(request,)))
+def test_images_as_mounts(engine: TestEngine) -> None:
+    whole = MountRequest(type="image", source="busybox:latest", target="/image")
+    part = MountRequest(
+        type="image",
+        source="busybox:latest",
+        target="/part",
+        image_options=ImageOptions(subpath="bin"),
+    )
+    lines = shell(
+        engine,
+        "stat -c %u /image/bin/busybox /part/busybox; touch /image/x 2>/dev/null || echo no",
+        host=host(mounts=(whole, part)),
+    )
+    assert lines == ["0", "0", "no"]
 
 
 def test_the_engine_tells_of_it(engine: TestEngine) -> None:

@@ -7,7 +7,6 @@ import pytest
 from wherry.engine.spec import HostFacts, SpecInputs, build_spec
 from wherry.engine.spec.remap import compose, with_users
 from wherry.engine.spec.selinux import Labels
-from wherry.errors import NotSupported
 from wherry.model.container import ContainerConfig, HostConfig
 from wherry.model.idmap import IdRange
 from wherry.model.runtime_spec import IdMapping, Linux, Mount, Process
@@ -58,10 +57,10 @@ def test_only_what_the_engine_keeps_is_mapped() -> None:
     assert asked.uid_mappings == ids((7, 1000, 1))
 
 
-def test_images_are_refused() -> None:
+def test_images_are_mapped() -> None:
     image = Mount(destination="/image", type="overlay", source="overlay")
-    with pytest.raises(NotSupported, match="/image"):
-        list(with_users((image,), USERS, OWN))
+    (made,) = with_users((image,), USERS, OWN)
+    assert made.uid_mappings == ids((0, 1000, 10), (10, 5000, 10))
 
 
 def built(**more: object) -> tuple[Process, Linux]:

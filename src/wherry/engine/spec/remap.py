@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from wherry.errors import NotSupported
 from wherry.model.idmap import IdRange
 from wherry.model.runtime_spec import IdMapping, Mount
 from wherry.model.users import UserMap
@@ -27,18 +26,13 @@ def with_users(mounts: Iterable[Mount], users: UserMap, own: str) -> Iterator[Mo
     """
     uids, gids = mappings(users.uids), mappings(users.gids)
     for mount in mounts:
-        if mount.type == "overlay":
-            raise NotSupported(
-                f"the image on {mount.destination} cannot be mounted together with "
-                "--userns-remap: use --userns=host"
-            )
         if mount.uid_mappings or mount.gid_mappings:
             yield _mapped(
                 mount,
                 compose(mount.uid_mappings, users.uids),
                 compose(mount.gid_mappings, users.gids),
             )
-        elif mount.type == "bind" and mount.source.startswith(own):
+        elif mount.type == "overlay" or (mount.type == "bind" and mount.source.startswith(own)):
             yield _mapped(mount, uids, gids)
         else:
             yield mount
