@@ -52,6 +52,8 @@ def _create(context: Context, arguments: Arguments) -> int:
         "Driver": arguments.text("driver"),
         "Internal": arguments.flag("internal"),
         "Attachable": arguments.flag("attachable"),
+        "ConfigOnly": arguments.flag("config-only"),
+        "ConfigFrom": {"Network": arguments.text("config-from")},
         "EnableIPv6": arguments.flag("ipv6"),
         **({"EnableIPv4": arguments.flag("ipv4")} if arguments.given("ipv4") else {}),
         "IPAM": {
@@ -149,6 +151,8 @@ COMMANDS = {
         (
             Option("--attachable", "Enable manual container attachment", "flag"),
             Option("--aux-address", "Auxiliary addresses used by the driver", "list"),
+            Option("--config-from", "The network from which to copy the configuration"),
+            Option("--config-only", "Create a configuration only network", "flag"),
             Option("-d --driver", "Driver to manage the network", default="bridge"),
             Option("--gateway", "Gateway for the subnet", "list"),
             Option("--internal", "Restrict external access to the network", "flag"),

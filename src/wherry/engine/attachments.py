@@ -74,6 +74,7 @@ class Attachments:
         for network in self._networks.list():
             old = all(network.created_ns < moment for moment in before)
             unused = is_user_defined(network) and network.name not in used
+            unused = unused and not network.config_only
             if old and unused and _labels_fit(network, filters) and self._removed(network):
                 gone.append(network.name)
         return tuple(gone)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from wherry.engine.records import Container
-from wherry.errors import InvalidArgument, NotFound, NotSupported
+from wherry.errors import InvalidArgument, NotFound, NotSupported, PermissionDenied
 from wherry.model.container import EndpointIpam, EndpointSettings, HostConfig, NetworkingConfig
 from wherry.network.api import Endpoint, EndpointRequest, Network, Networks
 from wherry.network.names import check_extra_hosts
@@ -100,6 +100,10 @@ def _network(networks: Networks, ref: str) -> Network:
 
 def check_settings(network: Network, settings: EndpointSettings) -> None:
     """InvalidArgument, NotSupported for what a network cannot do for an endpoint."""
+    if network.config_only:
+        raise PermissionDenied(
+            f"cannot create endpoint on configuration-only network {network.name}"
+        )
     if not network.interface:
         raise InvalidArgument(f"container cannot be connected to network {network.name}")
     if settings.aliases and not is_user_defined(network):

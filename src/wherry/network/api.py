@@ -35,6 +35,8 @@ class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     ipam_options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    config_only: bool = False
+    config_from: str = ""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     interface: str = ""  # on the host: the bridge, or the parent of macvlan and ipvlan
     ipv4: bool = True
     ipam_options: dict[str, str] = {}  # kept and shown, as Docker's driver for addresses does
+    config_only: bool = False  # see wherry.network.configurations
+    config_from: str = ""  # the name of one
     made_interface: bool = False
     """Whether the parent is ours, to be removed with the network."""
 

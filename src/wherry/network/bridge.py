@@ -23,6 +23,7 @@ from wherry.network.api import (
 )
 from wherry.network.catalog import Catalog
 from wherry.network.config import DEFAULTS, NetworkDefaults
+from wherry.network.configurations import check_unused
 from wherry.network.definition import PREDEFINED, parse_options, policy_of, slice_options
 from wherry.network.endpoints import Endpoints
 from wherry.network.firewall import Firewall, FirewallState
@@ -140,6 +141,8 @@ class BridgeNetworks:
         with self._changing:
             network = self._catalog.define(request)
             reach("network.defined")
+            if network.config_only:
+                return network
             if slice_options(network):
                 return self._make_sliced(network)
             self._make_bridge(network)
@@ -185,6 +188,7 @@ class BridgeNetworks:
                 raise PermissionDenied(
                     f"{network.name} is a pre-defined network and cannot be removed"
                 )
+            check_unused(network, self._catalog.all() if network.config_only else ())
             self._endpoints.drain()
             if self._records.endpoints(network.id):
                 raise PermissionDenied(
@@ -192,6 +196,8 @@ class BridgeNetworks:
                     "active endpoints"
                 )
             self._catalog.forget(network)
+            if network.config_only:
+                return
             if slice_options(network):
                 self._slices.remove_parent(network)
                 return

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from wherry.errors import Conflict, InvalidArgument, NotFound
+from wherry.network import configurations
 from wherry.network.api import Network, NetworkRequest, Subnet
 from wherry.network.config import NetworkDefaults
+from wherry.network.configurations import made_of
 from wherry.network.definition import (
     BRIDGE,
     HOST,
@@ -86,8 +88,13 @@ class Catalog:
     def define(self, request: NetworkRequest) -> Network:
         """Record a network that was asked for. Conflict, InvalidArgument, NotFound,
         ResourceExhausted, NotSupported, PermissionDenied."""
+        if request.config_from and not request.config_only:
+            known = {one.name: one for one in self.all()}
+            request = made_of(request, known.get(request.config_from))
         check_request(request)
         with self._lock:
+            if request.config_only:
+                return self._add(_network(request, request.subnets))
             network = _network(request, self._subnets(request))
             return self._add(self._with_interface(network))
 
@@ -189,14 +196,15 @@ class Catalog:
         return choose(pools, [*self._occupied(), *self._own_prefixes()])
 
     def _own_prefixes(self) -> list[Prefix]:
-        return [parse_prefix(one.subnet) for net in self._networks.values() for one in net.subnets]
+        taken = (one for one in self._networks.values() if not one.config_only)
+        return [parse_prefix(subnet.subnet) for one in taken for subnet in one.subnets]
 
 
 def _network(request: NetworkRequest, subnets: tuple[Subnet, ...]) -> Network:
     return Network(
         id=new_id(),
         name=request.name,
-        driver=request.driver or BRIDGE,
+        driver=configurations.DRIVER if request.config_only else request.driver or BRIDGE,
         subnets=subnets,
         internal=request.internal,
         ipv4=request.ipv4,
@@ -204,6 +212,8 @@ def _network(request: NetworkRequest, subnets: tuple[Subnet, ...]) -> Network:
         attachable=request.attachable,
         options=request.options,
         ipam_options=request.ipam_options,
+        config_only=request.config_only,
+        config_from=request.config_from,
         labels=request.labels,
         created_ns=time.time_ns(),
     )

@@ -11,6 +11,7 @@ import msgspec
 
 from wherry.errors import InvalidArgument, NotFound, NotSupported, PermissionDenied
 from wherry.network.api import Network, NetworkRequest
+from wherry.network.configurations import check_configuration
 from wherry.network.firewall import BridgePolicy
 from wherry.network.slicing import Kind, SliceOptions, parse_slice_options
 
@@ -118,7 +119,9 @@ def check_request(request: NetworkRequest) -> None:
     if not request.ipv4 and not request.ipv6:
         raise InvalidArgument("IPv4 or IPv6 must be enabled")
     kind = slice_kind(request.driver)
-    if kind:
+    if request.config_only:
+        check_configuration(request)
+    elif kind:
         _matching(request.options, OPTION_PREFIX, _INTERFACE_PREFIX, "eth")
         parse_mtu(request.options)
         parse_slice_options(kind, request.options)

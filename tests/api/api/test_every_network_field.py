@@ -47,8 +47,10 @@ CREATE: dict[str, Case] = {
     "Internal": Network({"Internal": True}, "ip route | grep -c default", "0"),
     "Attachable": Network({"Attachable": True}),
     "Ingress": Refused({"Ingress": True}, 403, "Ingress network"),
-    "ConfigOnly": Refused({"ConfigOnly": True}, 501, "ConfigOnly"),
-    "ConfigFrom": Refused({"ConfigFrom": {"Network": "x"}}, 501, "ConfigFrom"),
+    "ConfigOnly": Network({"ConfigOnly": True, **pool(), **options(driver__mtu="1300")}),
+    "ConfigFrom": Refused(
+        {"ConfigFrom": {"Network": "x"}}, 404, 'configuration network "x" does not exist'
+    ),
     "IPAM": Network(pool(Gateway="10.215.9.1")),
     "EnableIPv4": Network(
         {"EnableIPv4": False, "EnableIPv6": True}, "ip -4 addr show eth0 | grep -c inet", "0"
@@ -131,3 +133,37 @@ def printed(daemon: Any, script: str) -> str:
 def test_the_table_has_all_that_is_read_of_a_network(table: dict[str, Case], name: str) -> None:
     struct = getattr(routes, name)
     assert set(table) == {one.encode_name for one in msgspec.structs.fields(struct)}
+
+
+def test_a_network_is_made_of_a_configuration(daemon: Any) -> None:
+    def make(name: str, **members: Any) -> tuple[int, str]:
+        status, answer = daemon.call("POST", "/networks/create", {"Name": name, **members})
+        return status, json.loads(answer).get("message", "")
+
+    given = {**pool(Gateway="10.215.9.7"), **options(driver__mtu="1300"), "Labels": {"a": "b"}}
+    of_it = {"ConfigFrom": {"Network": "conf"}}
+    assert make("conf", ConfigOnly=True, **given) == (201, "")
+    try:
+        assert make(NET, **of_it, Internal=True) == (201, "")
+        found = json.loads(daemon.call("GET", f"/networks/{NET}")[1])
+        assert is_told(found, {**given, **of_it, "Internal": True, "Driver": "bridge"})
+        assert printed(daemon, "cat /sys/class/net/eth0/mtu") == "1300"
+        for members, status, words in (
+            ({**of_it, **pool()}, 403, "user specified configurations are not supported"),
+            ({**of_it, "ConfigOnly": True}, 403, "cannot depend on another"),
+            ({"ConfigOnly": True, "Internal": True}, 403, "network specific fields"),
+            ({"ConfigFrom": {"Network": NET}}, 404, "does not exist"),
+        ):
+            found_status, message = make("other", **members)
+            assert (found_status, words in message) == (status, True), message
+        status, answer = daemon.call("DELETE", "/networks/conf")
+        assert (status, b"is in use" in answer) == (403, True)
+        body = {"Image": "busybox", "HostConfig": {"NetworkMode": "conf"}}
+        status, answer = daemon.call("POST", "/containers/create", body)
+        assert (status, b"configuration-only network" in answer) == (403, True)
+        assert daemon.call("DELETE", f"/networks/{NET}")[0] == 204
+        daemon.call("POST", '/networks/prune?filters={"label":["a=b"]}')
+        assert daemon.call("GET", "/networks/conf")[0] == 200
+    finally:
+        daemon.call("DELETE", f"/networks/{NET}")
+        assert daemon.call("DELETE", "/networks/conf")[0] == 204

@@ -40,6 +40,8 @@ class GuardedAttachments(Part):
             raise self._policy.refusal(
                 f"a network of the driver {request.driver}", "no grant is about it"
             )
+        if request.config_only or request.config_from:
+            raise self._policy.refusal("a configuration of networks", "no grant is about it")
         for option in sorted(set(request.options) - _HARMLESS_OPTIONS):
             raise self._policy.refusal(f"the network option {option[:80]}", "no grant is about it")
         labels = self._policy.labelled(request.labels)

@@ -71,12 +71,6 @@ def _refuse(asked: _Create) -> None:
         raise PermissionDenied("cannot create a swarm scoped network when swarm is not active")
     if asked.scope not in ("", "local"):
         raise InvalidArgument(f"invalid network scope {asked.scope!r}: want local")
-    for wanted, name in (
-        (asked.config_only, "ConfigOnly"),
-        (asked.config_from.network, "ConfigFrom"),
-    ):
-        if wanted:
-            raise NotSupported(f"networks with {name} are not supported: give each its options")
     driver = asked.ipam.driver
     if driver == "null":
         raise NotSupported("the IPAM driver null is not supported: only default is")
@@ -111,6 +105,8 @@ def _request(asked: _Create) -> NetworkRequest:
         options=asked.options,
         ipam_options=asked.ipam.options,
         labels=asked.labels,
+        config_only=asked.config_only,
+        config_from=asked.config_from.network,
     )
 
 
