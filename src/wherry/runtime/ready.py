@@ -63,22 +63,20 @@ _plans = msgspec.json.Decoder(Plan)
 class ReadyInit:
     """One that waits, as its starter knows it."""
 
-    def __init__(self, pid: int, pidfd: int, channel: socket.socket) -> None:
-        self.pid = pid
-        self._pidfd = pidfd
-        self._channel = channel
+    def __init__(self, child: Child) -> None:
+        self.child = child
 
     def close(self) -> None:
         """Let go of it: it ends."""
-        os.close(self._pidfd)
-        self._channel.close()
+        os.close(self.child.pidfd)
+        self.child.channel.close()
 
     def ask(self, request: StartRequest, netns: int | None, host: Host) -> Plan | None:
         """Have it set up a container, and hear how, but for the operations; None if it declines
         or is dead. Raises what is wrong with the request."""
         try:
-            send(self._channel, Start(request), () if netns is None else (netns,))
-            packet = receive(self._channel, from_ready)
+            send(self.child.channel, Start(request), () if netns is None else (netns,))
+            packet = receive(self.child.channel, from_ready)
         except OSError:
             packet = None  # killed while it waited: another can be cloned
         answer = packet[0] if packet is not None else Declined()
@@ -90,10 +88,6 @@ class ReadyInit:
             host.filters.remember(answer.profile, answer.program)
             host.filters.compiled = answer.profile
         return _plans.decode(answer.plan)
-
-    def child(self) -> Child:
-        """The process that sets the container up."""
-        return Child(self.pid, self._pidfd, self._channel)
 
 
 def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
@@ -109,7 +103,7 @@ def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
     if pid == 0:
         _wait(theirs, host, prepare)
     theirs.close()
-    return ReadyInit(pid, pidfd, ours)
+    return ReadyInit(Child(pid, pidfd, ours))
 
 
 def suits(plan: Plan) -> bool:

@@ -46,7 +46,6 @@ from wherry.runtime.outset import (
 )
 from wherry.runtime.plan import Plan, cgroup_path
 from wherry.runtime.ready import ReadyInit, plan_start
-from wherry.runtime.spawn import Child
 from wherry.runtime.ways import Begun, C, OwnWay, Passed, ReadyWay, Way
 from wherry.sys.faults import reach
 
@@ -105,21 +104,25 @@ def _start(
         _start_elsewhere(request, spec, passed, connection, monitor, host, taken)
         return
     plan = init.ask(request, netns, host) if init is not None else None
-    way: Way[Child]
     if init is not None and plan is not None:
-        way = ReadyWay(plan, init.child(), host)
+        ready = ReadyWay(plan, init.child, host)
+        try:
+            _run(plan, request, passed, connection, monitor, host, taken, ready)
+        except BaseException:
+            init.child.kill()  # it may not even have been waited for
+            raise
     else:
         _let_go(init, monitor)
         plan = plan_start(request, host)
         way = OwnWay(plan, passed, host, existing=False)
-    _run(plan, request, passed, connection, monitor, host, taken, way)
+        _run(plan, request, passed, connection, monitor, host, taken, way)
 
 
 def _let_go(init: ReadyInit | None, monitor: socket.socket) -> None:
     """Let it end, and its monitor reap it: something else is started."""
     if init is not None:
         init.close()
-        send_packet(monitor, NOT_NEEDED + b"%d" % init.pid, ())
+        send_packet(monitor, NOT_NEEDED + b"%d" % init.child.pid, ())
 
 
 def _exec(
