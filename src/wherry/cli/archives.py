@@ -12,6 +12,10 @@ from wherry.cli.progress import show_all
 from wherry.cli.pump import write_all
 from wherry.client.transport import CHUNK
 
+TYPE_CHECKING = False  # importing typing costs 3 ms
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
 
 def _save(context: Context, arguments: Arguments) -> int:
     path = arguments.text("output")
@@ -31,7 +35,7 @@ def write_file(path: str, chunks: Iterator[bytes]) -> None:
     """Write a file as a whole or not at all: it appears under its name when it is complete."""
     partial = f"{path}.{os.getpid()}.part"
     try:
-        with open(partial, "wb") as target:
+        with _created(partial, path) as target:
             for chunk in chunks:
                 target.write(chunk)
         os.replace(partial, path)
@@ -39,6 +43,13 @@ def write_file(path: str, chunks: Iterator[bytes]) -> None:
         if os.path.exists(partial):
             os.unlink(partial)
         raise
+
+
+def _created(partial: str, path: str) -> BinaryIO:
+    try:
+        return open(partial, "wb")
+    except OSError as error:  # about the name that the user knows
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def _load(context: Context, arguments: Arguments) -> int:

@@ -6,6 +6,7 @@ from wherry.cli.context import Context
 from wherry.cli.each import container_path, each
 from wherry.cli.interact import exit_status
 from wherry.cli.options import Arguments, Command, Option
+from wherry.errors import NotFound
 
 TYPE_CHECKING = False  # importing typing costs 3 ms
 if TYPE_CHECKING:
@@ -51,9 +52,16 @@ def _remove(context: Context, arguments: Arguments) -> int:
     }
 
     def act(name: str) -> None:
-        context.session.delete(container_path(name.strip("/")), query)
+        try:
+            context.session.delete(container_path(name.strip("/")), query)
+        except NotFound as error:
+            if not arguments.flag("force"):
+                raise
+            context.complain(f"wherry: {error}")  # and succeed, as Docker's does
+            return
+        context.print(name)
 
-    return each(context, arguments.words, act)
+    return each(context, arguments.words, act, show=False)
 
 
 def _rename(context: Context, arguments: Arguments) -> int:

@@ -72,7 +72,7 @@ def _create(context: Context, arguments: Arguments) -> int:
 
 
 def _pools(arguments: Arguments) -> list[dict[str, Any]]:
-    """One pool for each subnet; ranges and gateways belong to the subnets in their order."""
+    """One pool for each subnet, with the gateway, range and reserved addresses that are in it."""
     subnets = _split(arguments.many("subnet"))
     gateways, ranges = _split(arguments.many("gateway")), _split(arguments.many("ip-range"))
     if len(gateways) > len(subnets) or len(ranges) > len(subnets):
@@ -80,11 +80,37 @@ def _pools(arguments: Arguments) -> list[dict[str, Any]]:
     reserved = pairs(_split(arguments.many("aux-address")), "auxiliary address")
     pools: list[dict[str, Any]] = [{"Subnet": subnet} for subnet in subnets]
     for name, values in (("Gateway", gateways), ("IPRange", ranges)):
-        for pool, value in zip(pools, values, strict=False):
-            pool[name] = value
-    if reserved and pools:
-        pools[0]["AuxiliaryAddresses"] = reserved
+        for value in values:
+            _pool_of(value, pools)[name] = value
+    for name, address in reserved.items():
+        _pool_of(address, pools).setdefault("AuxiliaryAddresses", {})[name] = address
     return pools
+
+
+def _pool_of(text: str, pools: list[dict[str, Any]]) -> dict[str, Any]:
+    """The pool with the subnet that an address or a range is in."""
+    if len(pools) > 1:
+        for pool in pools:
+            if _contains(pool["Subnet"], text):
+                return pool
+    if len(pools) != 1:
+        raise UsageError(f"no matching subnet for {text}", 1)
+    return pools[0]  # the engine tells what is wrong
+
+
+def _contains(subnet: str, text: str) -> bool:
+    import ipaddress
+
+    try:
+        inner = ipaddress.ip_network(text, strict=False)
+        outer = ipaddress.ip_network(subnet, strict=False)
+    except ValueError:
+        return False
+    return (
+        inner.version == outer.version
+        and inner.network_address in outer
+        and inner.prefixlen >= outer.prefixlen
+    )
 
 
 def _split(values: list[str]) -> list[str]:

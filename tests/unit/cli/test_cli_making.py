@@ -82,6 +82,40 @@ def test_a_network_without_ipv4(api: FakeApi, cli: Cli) -> None:
     assert (sent["EnableIPv4"], sent["EnableIPv6"]) == (False, True)
 
 
+def test_gateways_find_their_subnets(api: FakeApi, cli: Cli) -> None:
+    api.on("POST", "/networks/create", status=201, json={"Id": "1"})
+    words = ["--subnet", "fd00:1::/64", "--subnet", "10.1.0.0/16", "--gateway", "10.1.0.9"]
+    words += ["--gateway", "fd00:1::9", "--ip-range", "10.1.2.0/24", "--aux-address", "a=10.1.0.5"]
+    assert cli("network", "create", *words, "n")[0] == 0
+    assert json.loads(api.requests[-1].body)["IPAM"]["Config"] == [
+        {"Subnet": "fd00:1::/64", "Gateway": "fd00:1::9"},
+        {
+            "Subnet": "10.1.0.0/16",
+            "Gateway": "10.1.0.9",
+            "IPRange": "10.1.2.0/24",
+            "AuxiliaryAddresses": {"a": "10.1.0.5"},
+        },
+    ]
+    foreign = ["--subnet", "fd00:1::/64", "--subnet", "10.1.0.0/16", "--gateway", "10.2.0.9"]
+    code, _, err = cli("network", "create", *foreign, "n")
+    assert code == 1
+    assert "no matching subnet for 10.2.0.9" in err
+
+
+def test_containers_removed_by_force(api: FakeApi, cli: Cli) -> None:
+    api.on("DELETE", "/containers/here", status=204)
+    api.fail("DELETE", "/containers/gone", 404, "No such container: gone")
+    complaint = "wherry: No such container: gone\n"
+    assert cli("rm", "-f", "gone", "here") == (0, "here\n", complaint)
+    assert cli("rm", "gone") == (1, "", complaint)
+
+
+def test_a_directory_that_is_not_there_is_told_by_its_name(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/images/get")
+    complaint = "wherry: /absent/x.tar: No such file or directory\n"
+    assert cli("save", "-o", "/absent/x.tar", "busybox") == (1, "", complaint)
+
+
 def test_verbose_inspection_of_a_network(api: FakeApi, cli: Cli) -> None:
     api.on("GET", "/networks/n", json={"Name": "n"})
     assert cli("network", "inspect", "-v", "n", "-f", "{{.Name}}") == (0, "n\n", "")
