@@ -30,6 +30,8 @@ def _version(context: Context, arguments: Arguments) -> int:
         except Unavailable as error:
             problem = error
     if form := arguments.text("format"):
+        if server and form != "json":  # as Docker's templates call it
+            server = server | {"APIVersion": server.get("ApiVersion")}
         context.print(_render(form, {"Client": client, "Server": server}))
     else:
         context.print(f"Client: Wherry\n Version:    {__version__}\n Python:     {python}")

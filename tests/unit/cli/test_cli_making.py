@@ -130,6 +130,13 @@ def test_templates_of_events_have_dockers_names(api: FakeApi, cli: Cli) -> None:
     assert json.loads(cli("events", "--format", "json")[1]) == event
 
 
+def test_the_version_of_the_api_in_a_template(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/version", json={"Version": "1", "ApiVersion": "1.51"})
+    assert cli("version", "--format", "{{.Server.APIVersion}}") == (0, "1.51\n", "")
+    shown = json.loads(cli("version", "--format", "json")[1])
+    assert shown["Server"] == {"Version": "1", "ApiVersion": "1.51"}
+
+
 def test_space_usage_in_detail(api: FakeApi, cli: Cli) -> None:
     api.on("GET", "/system/df", json=_USAGE)
     code, out, _ = cli("system", "df", "-v")
