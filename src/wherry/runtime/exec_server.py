@@ -29,7 +29,7 @@ from functools import partial
 from wherry.errors import InvalidArgument
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.entering import Outcome, enter
-from wherry.runtime.exec_beginning import Beginning
+from wherry.runtime.exec_beginning import Beginning, NotHere
 from wherry.runtime.exec_cloning import Cloning
 from wherry.runtime.host import Host
 from wherry.runtime.loop import Loop
@@ -42,6 +42,8 @@ from wherry.sys.faults import reach
 
 IDLE = 10.0
 """Seconds without an exec after which the server ends."""
+MOST = 100
+"""Execs at a time: each takes seven descriptors, of which there may be few."""
 
 
 class ExecServer:
@@ -134,6 +136,8 @@ class ExecServer:
         beginning = Beginning(request, fds)
         self._entering += 1
         try:
+            if self._entering + len(self._running) > MOST:
+                raise NotHere
             self._known = found = opened or open_exec(request, self._host, self._known)
             stdio = beginning.prepare(found)
             if self._host.layout.unified:

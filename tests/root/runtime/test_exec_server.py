@@ -15,6 +15,7 @@ from tests.root.runtime.boxes import Box, eventually, read_all, split, wait
 from wherry.errors import WherryError
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.client import MonitoredProcess
+from wherry.runtime.exec_server import MOST
 from wherry.runtime.seccomp.profile import default_profile
 
 pytestmark = pytest.mark.root
@@ -50,11 +51,11 @@ def _descriptors(pid: int) -> int:
 def test_one_serves_all_and_keeps_nothing(box: Box) -> None:
     container = box.start("sleep", "100", linux_seccomp=default_profile([]))
     server = _server(box, container)
-    for _ in range(30):
+    for _ in range(20):
         assert box.exec(container, "echo", "out").stdout == b"out\n"
     eventually(lambda: len(os.listdir(f"/proc/{server}/task")) == 1)
     descriptors, pages = _descriptors(server), int(_stat(server)[21])
-    for _ in range(100):
+    for _ in range(40):
         assert box.exec(container, "false").code == 1
         with pytest.raises(WherryError):
             _begin(box, container, "/nosuch")
@@ -167,6 +168,15 @@ def test_what_it_leaves_to_others(box: Box) -> None:
         running = box.keep(box.runtime.exec(box.exec_request(container, "sleep", "50", **changes)))
         eventually(lambda running=running: _parent(_parent(running.pid)) != server)
         assert Path(f"/proc/{_parent(running.pid)}/comm").read_text() != "wherry-execs\n"
+
+
+def test_more_than_it_serves_at_a_time(box: Box) -> None:
+    container = box.start("sleep", "100")
+    server = _server(box, container)
+    for _ in range(MOST - 1):
+        _begin(box, container, "sleep", "100")
+    assert _parent(_begin(box, container, "sleep", "100").pid) != server
+    assert box.exec(container, "echo", "out").stdout == b"out\n"
 
 
 def test_its_memory_is_closed_to_the_container(box: Box) -> None:
