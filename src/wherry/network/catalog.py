@@ -93,6 +93,8 @@ class Catalog:
             request = made_of(request, known.get(request.config_from))
         check_request(request)
         with self._lock:
+            if any(one.name == request.name for one in self._networks.values()):
+                raise Conflict(f"network with name {request.name} already exists")
             if request.config_only:
                 return self._add(_network(request, request.subnets))
             network = _network(request, self._subnets(request))

@@ -20,9 +20,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 def parse_prefix(text: str) -> Prefix:
     """A range in CIDR form; host bits are cut off. InvalidArgument."""
     try:
-        return ipaddress.ip_network(text, strict=False)
+        if "/" in text:  # else it would be one address
+            return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise InvalidArgument(f"invalid subnet {text!r}: want ADDRESS/LENGTH") from None
+        pass
+    raise InvalidArgument(f"invalid subnet {text!r}: want ADDRESS/LENGTH")
 
 
 def parse_address(text: str) -> Address:

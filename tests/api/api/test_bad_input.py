@@ -125,6 +125,7 @@ _CASES = [
     (_network(Driver="cloud"), 404, 'plugin "cloud" not found'),
     (_pool(Subnet="10.213.7.0/25"), 403, "Pool overlaps with other one on this address space"),
     (_pool(Subnet="10.214.0.0/33"), 400, "10.214.0.0/33"),
+    (_pool(Subnet="10.214.0.0"), 400, "want ADDRESS/LENGTH"),
     (_pool(Subnet="10.214.0.0/24", Gateway="10.215.0.1"), 400, "10.215.0.1"),
     (_pool(Subnet="10.214.0.0/24", IPRange="10.215.0.0/24"), 400, "10.215.0.0/24"),
     (("DELETE", "/networks/bridge", None), 403, "bridge"),
