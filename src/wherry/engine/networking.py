@@ -20,7 +20,7 @@ from wherry.engine.network_requests import (
 from wherry.engine.ports import port_requests
 from wherry.engine.records import Container
 from wherry.engine.table import ContainerTable
-from wherry.engine.user_namespaces import UserNamespaces
+from wherry.engine.user_namespaces import OpenUsers, UserNamespaces
 from wherry.errors import Conflict, NotFound, NotSupported
 from wherry.network.api import (
     Endpoint,
@@ -91,16 +91,16 @@ class Networking:
     def connect(self, record: Container) -> Connection:
         """Set up the network of a start, and the namespaces that it belongs to; nothing is left
         after an error."""
-        users = self._users.open(record)
+        opened = self._users.open(record)
         try:
-            connection = self._connect(record, users)
+            connection = self._connect(record, opened)
         except BaseException:
-            if users is not None:
-                os.close(users)
+            if opened is not None:
+                os.close(opened.users)
             raise
-        return msgspec.structs.replace(connection, users=users)
+        return msgspec.structs.replace(connection, users=opened.users if opened else None)
 
-    def _connect(self, record: Container, users: int | None) -> Connection:
+    def _connect(self, record: Container, users: OpenUsers | None) -> Connection:
         mode = network_mode(record.host)
         if mode == "host":
             return Connection(sandbox=None)
@@ -124,11 +124,12 @@ class Networking:
             undo.pop_all()
         return Connection(sandbox, endpoints, publication.ports, publication.sockets)
 
-    def _new_sandbox(self, users: int | None) -> Sandbox:
+    def _new_sandbox(self, users: OpenUsers | None) -> Sandbox:
         if users is None:
             return self._networks.new_sandbox()
         try:
-            return self._networks.adopt_sandbox(make_network(users))
+            network = make_network(users.users) if users.network is None else users.network
+            return self._networks.adopt_sandbox(network)
         except OSError as error:
             raise NotSupported(
                 f"cannot make a network namespace for other users: {error.strerror}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from wherry.engine.records import Container
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable
@@ -69,6 +71,13 @@ def _check_here(settings: EngineSettings, host: HostConfig) -> None:
         )
 
 
+class OpenUsers(msgspec.Struct, frozen=True):
+    """Descriptors of a user namespace, and of the network namespace that came with a new one."""
+
+    users: int
+    network: int | None = None
+
+
 class UserNamespaces:
     """Makes and opens the namespaces of containers' users."""
 
@@ -76,8 +85,8 @@ class UserNamespaces:
         self._settings = settings
         self._containers = containers
 
-    def open(self, record: Container) -> int | None:
-        """A descriptor of the namespace that a container is to be in; None for the host's.
+    def open(self, record: Container) -> OpenUsers | None:
+        """The namespace that a container is to be in; None for the host's. The caller closes it.
 
         Conflict if it shares something of a container that does not run, or with other users.
         """
@@ -85,9 +94,9 @@ class UserNamespaces:
         if users is None:
             return None
         for reference in _shared(record.host):
-            return self._open_of(self._containers.find(reference).record)
+            return OpenUsers(self._open_of(self._containers.find(reference).record))
         try:
-            return make_users(_ranges(users.uids), _ranges(users.gids))
+            return OpenUsers(*make_users(_ranges(users.uids), _ranges(users.gids)))
         except OSError as error:
             raise NotSupported(f"cannot make a user namespace: {error.strerror}") from error
 

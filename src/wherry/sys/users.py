@@ -16,8 +16,9 @@ Range = tuple[int, int, int]
 """The first id inside, the first outside, and how many (user_namespaces(7))."""
 
 
-def make_users(uids: Sequence[Range], gids: Sequence[Range]) -> int:
-    """A descriptor of a user namespace with these ids. OSError."""
+def make_users(uids: Sequence[Range], gids: Sequence[Range]) -> tuple[int, int]:
+    """Descriptors of a user namespace with these ids and of a network namespace that it owns.
+    OSError."""
 
     def write(pid: int) -> None:
         for name, ranges in (("uid_map", uids), ("gid_map", gids)):
@@ -28,21 +29,24 @@ def make_users(uids: Sequence[Range], gids: Sequence[Range]) -> int:
             finally:
                 os.close(fd)
 
-    return _made(lambda: unshare(CLONE_NEWUSER), "user", write)
+    users, network = _made(lambda: unshare(CLONE_NEWUSER | CLONE_NEWNET), ("user", "net"), write)
+    return users, network
 
 
 def make_network(users: int) -> int:
-    """A descriptor of a network namespace that a user namespace owns. OSError."""
+    """A descriptor of another network namespace that a user namespace owns. OSError."""
 
     def enter() -> None:
         setns(users, CLONE_NEWUSER)
         unshare(CLONE_NEWNET)
 
-    return _made(enter, "net", lambda pid: None)
+    return _made(enter, ("net",), lambda pid: None)[0]
 
 
-def _made(enter: Callable[[], None], file: str, complete: Callable[[int], None]) -> int:
-    """A descriptor of what a child has made by ``enter``."""
+def _made(
+    enter: Callable[[], None], files: Sequence[str], complete: Callable[[int], None]
+) -> list[int]:
+    """Descriptors of what a child has made by ``enter``."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -55,10 +59,22 @@ def _made(enter: Callable[[], None], file: str, complete: Callable[[int], None])
                 number = answer[0] if answer else 0
                 raise OSError(number, os.strerror(number))
             complete(pid)
-            return os.open(f"/proc/{pid}/ns/{file}", os.O_RDONLY | os.O_CLOEXEC)
+            return _open_all(pid, files)
         finally:
             ours.shutdown(socket.SHUT_RDWR)
             os.waitpid(pid, 0)
+
+
+def _open_all(pid: int, files: Sequence[str]) -> list[int]:
+    opened: list[int] = []
+    try:
+        for name in files:
+            opened.append(os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC))
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return opened
 
 
 def _hold(enter: Callable[[], None], ours: socket.socket, theirs: socket.socket) -> None:
