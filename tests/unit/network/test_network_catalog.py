@@ -18,7 +18,7 @@ from wherry.errors import (
 from wherry.network.allocation import AddressTaken, Allocator, NetworkFull
 from wherry.network.api import Endpoint, EndpointRequest, Network, NetworkRequest, Subnet
 from wherry.network.catalog import Catalog
-from wherry.network.config import NetworkDefaults
+from wherry.network.config import AddressPool, NetworkDefaults
 from wherry.network.naming import HostNames
 from wherry.network.records import PortMapping, Records
 from wherry.network.subnets import parse_prefix
@@ -267,3 +267,22 @@ def test_a_network_without_ipv4(records: Records, catalog: Catalog) -> None:
     )
     with pytest.raises(InvalidArgument, match="IPv4 subnet was given for a network without IPv4"):
         catalog.define(contradiction)
+
+
+def test_a_name_that_exists_is_told_before_there_are_no_subnets(records: Records) -> None:
+    catalog = _catalog(records, pools=(AddressPool(base="10.9.0.0/16", size=17),))
+    catalog.define(NetworkRequest(name="app"))
+    with pytest.raises(Conflict, match="network with name app already exists"):
+        catalog.define(NetworkRequest(name="app"))
+    with pytest.raises(ResourceExhausted, match="fully subnetted"):
+        catalog.define(NetworkRequest(name="other"))
+
+
+def test_a_configuration_takes_no_addresses(catalog: Catalog) -> None:
+    pool = (Subnet(subnet="10.9.0.0/16"),)
+    made = catalog.define(NetworkRequest(name="conf", config_only=True, subnets=pool))
+    assert (made.driver, made.interface, made.subnets) == ("null", "", pool)
+    network = catalog.define(NetworkRequest(name="app", config_from="conf"))
+    assert network.subnets[0].gateway == "10.9.0.1"
+    assert network.config_from == "conf"
+    assert made not in catalog.bridges()
