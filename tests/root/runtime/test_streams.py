@@ -148,10 +148,11 @@ def test_a_terminal_is_resized_and_reads(box: Box) -> None:
 
 
 def test_the_terminal_controls_its_session(box: Box) -> None:
-    process = box.start(
-        "sh", "-c", "trap 'echo caught; exit 5' INT; echo up; sleep 100", **TERMINAL
-    )
+    # It says again and again that it has its trap, for the client may come late.
+    script = "trap 'echo caught; exit 5' INT; while :; do echo up; sleep 0.1; done"
+    process = box.start("sh", "-c", script, **TERMINAL)
     client = process.attach(stdin=True, stdout=True, stderr=True)
+    assert read_until(client, b"up\r\n")
     client.sendall(b"\x03")
     assert wait(process).code in (5, 130)
     client.close()
