@@ -17,7 +17,9 @@ class MountCgroups(Op, frozen=True):
     hierarchy (cgroups(7)).
 
     In a cgroup namespace the kernel itself shows only the container's part. Without one, v1
-    hierarchies are bound from the host's at the container's group.
+    hierarchies are bound from the host's at the container's group, and the v2 tree is bound whole:
+    to mount it in the host's namespace would take the host's own options off it (nsdelegate,
+    memory_recursiveprot), which are those of the tree and not of one mount (cgroup-v2.rst).
     """
 
     target: str
@@ -32,8 +34,10 @@ class MountCgroups(Op, frozen=True):
         target = make_in(setup.root_fd, self.target, directory=True, created=setup.created)
         here = f"/proc/self/fd/{target}"
         try:
-            if self.unified:
+            if self.unified and self.namespaced:
                 m.mount("cgroup", here, "cgroup2", self.options.mount_flags)
+            elif self.unified:
+                self._bind(_HOST, here)
             else:
                 flags = self.options.mount_flags & ~m.MS_RDONLY
                 m.mount("cgroup", here, "tmpfs", flags, "mode=755")
