@@ -28,11 +28,20 @@ def write_mappings(
                 os.close(fd)
 
 
-def user_namespace(uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> int:
-    """A descriptor of a new user namespace with these mappings, for an id-mapped mount.
+_made: dict[tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]], int] = {}
+"""Those of this process, which sets up one container: its mounts mostly have the same."""
 
-    A process is needed to make one; it waits for nothing and is killed at once.
-    """
+
+def user_namespace(uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> int:
+    """A descriptor of a user namespace with these mappings, for an id-mapped mount."""
+    maps = (tuple(uids), tuple(gids))
+    if maps not in _made:
+        _made[maps] = _make(*maps)
+    return os.dup(_made[maps])
+
+
+def _make(uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> int:
+    """A process is needed to make one; it waits for nothing and is killed at once."""
     pid, pidfd = clone3(CLONE_NEWUSER)
     if pid == 0:
         while True:
