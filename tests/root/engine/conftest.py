@@ -65,7 +65,7 @@ class TestEngine:
 
 
 def read_all(stream: socket.socket) -> bytes:
-    stream.settimeout(patience(30))
+    stream.settimeout(patience(100))
     parts = []
     while data := stream.recv(65536):
         parts.append(data)
