@@ -199,7 +199,7 @@ def _inspect(work: Round) -> dict[str, Any] | None:
 
 def _wrong_state(work: Round, killed: Role, state: dict[str, Any]) -> Iterator[str]:
     status, code = state["Status"], state["ExitCode"]
-    spared = killed in ("engine", "launcher", "resolver")
+    spared = killed in ("engine", "launcher", "execs", "resolver")
     if "code" in work.done:
         return
     if "stop" in _begun(work):

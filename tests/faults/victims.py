@@ -13,10 +13,11 @@ from typing import Final, Literal, get_args
 
 from tests.patience import patience
 
-Role = Literal["engine", "launcher", "monitor", "starter", "init", "resolver"]
+Role = Literal["engine", "launcher", "monitor", "starter", "init", "execs", "resolver"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 _GONE = patience(20.0)
+_OF_EXECS = "wherry-monitor execs "  # that one of all execs of a container
 
 
 def read(path: str) -> str:
@@ -73,6 +74,8 @@ class Family:
             return self._resolver()
         if role == "launcher":
             return self._launcher()
+        if role == "execs":
+            return next(self._monitors(of_execs=True), 0)
         return next(self._of_monitor(self._monitor(), role), 0)
 
     def _launcher(self) -> int:
@@ -84,14 +87,14 @@ class Family:
         for pid in above:
             if name_of(pid) == "wherry-monitor":
                 return pid
-        return next(self._busy_monitors(), 0)
+        return next(self._monitors(of_execs=False), 0)
 
-    def _busy_monitors(self) -> Iterator[int]:
-        # The youngest first: an exec's rather than its container's.
+    def _monitors(self, *, of_execs: bool) -> Iterator[int]:
+        """Busy ones, of execs or not. The youngest first: an exec's rather than its container's."""
         for pid in reversed(children(self._launcher())):
             title = read(f"/proc/{pid}/cmdline").rstrip("\0")
             busy = title.startswith("wherry-monitor ") and "waiting" not in title
-            if busy and self.spared not in title:
+            if busy and self.spared not in title and title.startswith(_OF_EXECS) == of_execs:
                 yield pid
 
     def _of_monitor(self, monitor: int, role: Role) -> Iterator[int]:
