@@ -163,7 +163,8 @@ def test_masked_and_read_only_paths(box: Box) -> None:
     """
     result = box.run("sh", "-c", script)
     assert result.lines == ["0", "0"]
-    assert result.stderr.count(b"Read-only file system") == 1
+    refused = 1 + Path("/proc/sysrq-trigger").exists()  # not all kernels have it
+    assert result.stderr.count(b"Read-only file system") == refused
 
 
 def test_devices_and_links(box: Box) -> None:
