@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conformance.bundles import OTHER, Bundles, Config, mount
+from tests.conformance.bundles import OTHER, PATIENCE, Bundles, Config, base_config, mount
 
 pytestmark = pytest.mark.root
 
@@ -146,3 +147,23 @@ def test_recursive_read_only(oci: Bundles, tmp_path: Path) -> None:
     edit = also(mount("/tmp", "bind", str(tmp_path), "rbind", "rro"))
     done = oci.run("touch", "/tmp/new", edit=edit)
     assert "Read-only file system" in done.stderr
+
+
+def test_nothing_is_shared_with_a_host_that_shares_its_mounts(oci: Bundles) -> None:
+    """systemd makes all mounts shared, so that what is bound from the host would be, too."""
+    config = base_config("cat", "/proc/self/mountinfo")
+    config["linux"]["maskedPaths"] = ["/proc/timer_list", "/sys/firmware"]
+    config["linux"]["readonlyPaths"] = ["/proc/sys"]
+    name, where = oci.bundle(config)
+    shared = ("unshare", "--mount", "--propagation", "shared")
+    done = subprocess.run(
+        [*shared, *oci.command(), "run", "--bundle", str(where), name],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    marks = {line.split()[4]: line.split()[6] for line in done.stdout.splitlines()}
+    assert "/proc/timer_list" in marks
+    del marks["/"]  # a slave of the host's, as rootfsPropagation is by default
+    assert set(marks.values()) == {"-"}

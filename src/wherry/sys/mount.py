@@ -145,6 +145,12 @@ def move_mount(
     check(result, to_path or from_path)
 
 
+def make_private(mount_fd: int) -> None:
+    """Cut a detached mount off the one it was cloned from: nothing propagates from there
+    (mount_namespaces(7), SHARED SUBTREES)."""
+    mount_setattr(mount_fd, "", AT_EMPTY_PATH, propagation=MS_PRIVATE)
+
+
 def attach(mount_fd: int, target_fd: int) -> None:
     """Attach a detached mount to what an O_PATH descriptor refers to: move_mount(2) without
     names."""

@@ -78,7 +78,13 @@ class MountCgroups(Op, frozen=True):
 
     def _bind(self, source: str, here: str) -> None:
         tree = m.open_tree(m.AT_FDCWD, source, m.OPEN_TREE_CLONE)
-        m.mount_setattr(tree, "", m.AT_EMPTY_PATH, attr_set=self.options.attr_set)
+        m.mount_setattr(
+            tree,
+            "",
+            m.AT_EMPTY_PATH,
+            attr_set=self.options.attr_set,
+            propagation=m.MS_PRIVATE,
+        )
         target = os.open(here, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         m.attach(tree, target)
         os.close(target)

@@ -67,6 +67,7 @@ class MakeDevice(Op, frozen=True):
 
     def _bind(self, setup: Setup) -> None:
         tree = m.open_tree(m.AT_FDCWD, self.path, m.OPEN_TREE_CLONE)
+        m.make_private(tree)
         target = make_in(setup.root_fd, self.path, directory=False, created=setup.created)
         m.attach(tree, target)
         os.close(target)

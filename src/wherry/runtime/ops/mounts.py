@@ -291,6 +291,7 @@ class MaskPath(Op, frozen=True):
             found = os.fstat(tree)
             if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
                 raise OSError(errno.EINVAL, "the host's /dev/null is not the null device")
+            m.make_private(tree)
             m.attach(tree, target)
         finally:
             os.close(tree)
