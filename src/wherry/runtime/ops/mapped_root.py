@@ -28,9 +28,10 @@ from wherry.sys.trees import clone_below
 NOBODYS = 2**32 - 2
 """The last id that there is; on disk, the owner of overlayfs's own files."""
 
-# Any directories serve: they are covered in a mount namespace that ends at once.
-_PLACE = "/proc"
-_SECOND_PLACE = "/sys"
+# Directories that there always are, covered in a mount namespace that ends at once. Not /proc, by
+# which descriptors are named.
+_PLACE = "/sys"
+_SECOND_PLACE = "/dev"
 
 
 class MountMappedRoot(DetachedOp, frozen=True):
