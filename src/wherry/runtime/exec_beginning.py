@@ -116,15 +116,16 @@ class Beginning:
         )
 
     def fail(self, error: BaseException) -> None:
-        """End the process, tell the engine, and leave nothing."""
+        """End the process, leave nothing, and tell the engine. In this order: a starter that is
+        asked next uses the same directory."""
         if self._child is not None:
             self._child.kill()
-        elsewhere = isinstance(error, NoRoom | NotHere)
-        self._tell(Elsewhere() if elsewhere else failure(error))
         if self._directory >= 0:
             state.forget(self._directory)
         if self._made:
             os.rmdir(self.request.state_dir)
+        elsewhere = isinstance(error, NoRoom | NotHere)
+        self._tell(Elsewhere() if elsewhere else failure(error))
         self._mine.close()
 
     def _tell(self, answer: Started | Elsewhere | Failed) -> None:
