@@ -1,6 +1,6 @@
 #!/bin/bash
 # Set up all that the tests need, and run them. Arguments go to pytest: ./test.sh -k registry,
-# ./test.sh --slow for those that take minutes, too, ./test.sh -n 0 -s to see what they print.
+# ./test.sh --slow for those that take minutes, too, ./test.sh -s to see what they print.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 . scripts/setup.sh
@@ -25,6 +25,6 @@ install_wherry() {
 
 install_packages
 install_wherry
-# Two at a time, for much of the time is spent waiting for processes to end. Files stay whole and in
-# their order: tests of a file share an engine, and those that take longest do not come last.
-exec "$venv/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+# One at a time: tests of the whole machine's state may see what others beside them do. Two files at
+# a time take two thirds as long: ./test.sh -n 2 --dist loadfile --no-loadscope-reorder
+exec "$venv/bin/python" -m pytest "$@"

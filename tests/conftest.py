@@ -190,7 +190,13 @@ def _interfaces(names: set[str]) -> Iterator[str]:
 # What an engine keeps ready for the next start, or for the next container with a name or a port.
 # They end with their engine, and after all tests it is seen that they have.
 _SPARES = frozenset(
-    {"wherry-monitor (waiting)", "wherry-starter", "wherry-init (waiting)", "wherry-resolver"}
+    {
+        "wherry-launcher",
+        "wherry-monitor (waiting)",
+        "wherry-starter",
+        "wherry-init (waiting)",
+        "wherry-resolver",
+    }
 )
 
 
