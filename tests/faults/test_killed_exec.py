@@ -1,7 +1,7 @@
 """Whoever is killed while an exec is set up: no process runs on that the engine knows nothing of.
 
 The thread that enters the container spawns the program before anything is recorded of it, and the
-program is one that would not end by itself (``wherry/runtime/entering.py``).
+program is one that would not end by itself (``wherry/runtime/execs/entering.py``).
 """
 
 from __future__ import annotations

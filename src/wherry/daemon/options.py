@@ -13,8 +13,8 @@ import msgspec
 
 from wherry.daemon.logs import FORMATS
 from wherry.daemon.runtimes import RuntimeEntry
-from wherry.engine.log_options import LOG_DRIVERS, check_log_config
-from wherry.engine.runtimes import OWN
+from wherry.engine.containers.runtimes import OWN
+from wherry.engine.logs.options import LOG_DRIVERS, check_log_config
 from wherry.errors import InvalidArgument
 from wherry.model.container import LogConfig
 

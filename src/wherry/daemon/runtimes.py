@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from wherry.engine.runtimes import OWN
+from wherry.engine.containers.runtimes import OWN
 from wherry.errors import InvalidArgument
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

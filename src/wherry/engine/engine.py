@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import msgspec
 
-from wherry.engine.attachments import Attachments
-from wherry.engine.builds import Builds
-from wherry.engine.commits import ImageMaker
-from wherry.engine.containers import Containers
+from wherry.engine.containers.execs import Execs
+from wherry.engine.containers.service import Containers
 from wherry.engine.events import Events
-from wherry.engine.execs import Execs
-from wherry.engine.files import ContainerFiles
-from wherry.engine.image_service import ImageService
-from wherry.engine.system import System
-from wherry.engine.volume_backups import VolumeBackups
+from wherry.engine.files.copying import ContainerFiles
+from wherry.engine.host.system import System
+from wherry.engine.images.builds import Builds
+from wherry.engine.images.commits import ImageMaker
+from wherry.engine.images.service import ImageService
+from wherry.engine.mounts.backups import VolumeBackups
+from wherry.engine.networks.attachments import Attachments
 from wherry.network.api import Networks
 from wherry.store.api import Images
 from wherry.volume.api import Volumes

@@ -11,9 +11,9 @@ from socket import socket
 
 import msgspec
 
+from wherry.engine.containers.waiting import Condition, Waiters, settled
 from wherry.engine.ids import new_name
 from wherry.engine.records import Container, State, WaitResult
-from wherry.engine.waiting import Condition, Waiters, settled
 from wherry.errors import Conflict, InvalidArgument, NotFound
 from wherry.runtime.api import Process
 from wherry.store.database import Database

@@ -18,7 +18,7 @@ from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, Un
 from wherry.runtime import messages as msg
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExitStatus, HeldPort, StartRequest
-from wherry.runtime.exec_channels import ExecChannels, NoExecServerError
+from wherry.runtime.execs.channels import ExecChannels, NoExecServerError
 from wherry.runtime.protect import protected_interpreter
 from wherry.sys.faults import reach
 
@@ -26,7 +26,7 @@ from wherry.sys.faults import reach
 # that every monitor shares.
 _BOOTSTRAP = (
     "import sys;sys.path[:0]=sys.argv.pop().split(':');sys.modules['typing_extensions']=None;"
-    "from wherry.runtime.launcher import main;main()"
+    "from wherry.runtime.launch.launcher import main;main()"
 )
 _KILLED = 137
 _FIRST_WORD = 5.0  # seconds for a monitor, which may be busy with output, to say who it is
@@ -273,7 +273,7 @@ class LauncherRuntime:
         return self._launch(msg.Exec(request), request.state_dir, fds)
 
     def _exec_by_server(self, request: ExecRequest, fds: Sequence[int]) -> MonitoredProcess:
-        """By the container's exec server (exec_server.py), or by what is to become it."""
+        """By the container's exec server (execs/server.py), or by what is to become it."""
         place = request.container_state_dir
         try:
             asked = self._ask(partial(self._servers.send, place), msg.Exec(request), fds)

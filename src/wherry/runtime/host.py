@@ -7,7 +7,7 @@ import msgspec
 from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroups
 from wherry.cgroup.mounts import read_layout
-from wherry.runtime.plan import CgroupLayout, Filters
+from wherry.runtime.plan.planning import CgroupLayout, Filters
 from wherry.runtime.state import boot_id
 
 CGROUPS = "/sys/fs/cgroup"

@@ -18,6 +18,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if not _ENTERING.isdisjoint(arguments):
         protect_this_process(arguments)
-    from wherry.runtime.oci_commands import command
+    from wherry.runtime.oci.commands import command
 
     return command(arguments)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from wherry.runtime.lean import leave_out
+from wherry.runtime.oci.lean import leave_out
 from wherry.sys import mount as m
 from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
@@ -65,7 +65,7 @@ def go_on() -> None:
     """What is executed again; never returns."""
     prctl(PR_SET_DUMPABLE, 0)
     leave_out()
-    from wherry.runtime.oci_commands import command
+    from wherry.runtime.oci.commands import command
 
     gc.freeze()  # what is imported stays; it need not be looked at again
     gc.enable()

@@ -11,7 +11,7 @@ from tests.property.effort import examples
 from wherry.build.run_mounts import parse_mount as parse_run_mount
 from wherry.cli.mounts import parse_mount, parse_tmpfs, parse_volumes
 from wherry.cli.values import csv_fields
-from wherry.engine.mounts import parse_bind
+from wherry.engine.mounts.planning import parse_bind
 from wherry.errors import InvalidArgument, WherryError
 
 PIECES = st.sampled_from(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.property.effort import examples
 
-from wherry.runtime.options import NAMES, parse_options
+from wherry.runtime.plan.mount_options import NAMES, parse_options
 
 # include/uapi/linux/mount.h
 RDONLY, NOSUID, NODEV, NOEXEC, NODIRATIME, NOSYMFOLLOW = 0x1, 0x2, 0x4, 0x8, 0x80, 0x200000

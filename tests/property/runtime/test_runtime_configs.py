@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.property.effort import examples
 
 from wherry.errors import InvalidArgument, WherryError
-from wherry.runtime.oci_default import default_spec
-from wherry.runtime.plan import CgroupLayout, Filters, Plan, plan_container
-from wherry.runtime.starter import read_spec
+from wherry.runtime.launch.starter import read_spec
+from wherry.runtime.oci.default import default_spec
+from wherry.runtime.plan.planning import CgroupLayout, Filters, Plan, plan_container
 
 VALID: dict[str, Any] = json.loads(msgspec.json.encode(default_spec()))
 FULL: dict[str, Any] = copy.deepcopy(VALID)

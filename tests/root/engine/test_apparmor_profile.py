@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.root.engine.conftest import TestEngine, read_all, split_frames
 
-from wherry.engine.apparmor import has_default
+from wherry.engine.host.apparmor import has_default
 from wherry.engine.records import ExecOptions
 from wherry.engine.spec import host_facts
 from wherry.errors import InvalidArgument

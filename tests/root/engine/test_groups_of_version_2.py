@@ -14,7 +14,7 @@ from tests.patience import patience
 from tests.root.engine.conftest import TestEngine
 
 from wherry.cgroup import open_cgroups
-from wherry.engine.groups import group_path
+from wherry.engine.containers.groups import group_path
 from wherry.engine.records import ExecOptions
 from wherry.errors import NotFound
 from wherry.model.container import HostConfig, ThrottleDevice

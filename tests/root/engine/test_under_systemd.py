@@ -13,7 +13,7 @@ from tests.root.runtime.boxes import eventually
 
 from wherry.cgroup import open_cgroups
 from wherry.daemon.wiring import open_engine
-from wherry.engine.groups import group_path
+from wherry.engine.containers.groups import group_path
 from wherry.engine.settings import EngineSettings
 from wherry.errors import InvalidArgument
 from wherry.model.container import HostConfig

@@ -15,7 +15,7 @@ from tests.root.runtime.boxes import Box, eventually, read_all, split, wait
 from wherry.errors import WherryError
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.client import MonitoredProcess
-from wherry.runtime.exec_server import MOST
+from wherry.runtime.execs.server import MOST
 from wherry.runtime.seccomp.profile import default_profile
 
 pytestmark = pytest.mark.root

@@ -17,7 +17,7 @@ from tests.patience import patience
 from tests.root.runtime.boxes import eventually
 
 from wherry.cgroup.api import Cgroup
-from wherry.runtime.memory_kills import MemoryKills, follow_kills
+from wherry.runtime.monitor.memory_kills import MemoryKills, follow_kills
 
 pytestmark = pytest.mark.root
 

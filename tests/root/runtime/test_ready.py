@@ -17,7 +17,7 @@ from wherry.errors import InvalidArgument, WherryError
 from wherry.model.runtime_spec import LinuxNamespace, User
 from wherry.runtime.client import LauncherRuntime
 from wherry.runtime.host import find_host
-from wherry.runtime.launcher import SPARES
+from wherry.runtime.launch.launcher import SPARES
 from wherry.runtime.seccomp.profile import default_profile
 
 pytestmark = [

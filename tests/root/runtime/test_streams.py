@@ -15,8 +15,8 @@ from tests.root.runtime.boxes import Box, eventually, read_all, read_until, spli
 
 from wherry.errors import Conflict, InvalidArgument
 from wherry.runtime.api import LogSettings
-from wherry.runtime.attach import BUFFER
 from wherry.runtime.logs.reader import LogReader
+from wherry.runtime.monitor.attach import BUFFER
 
 pytestmark = pytest.mark.root
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wherry.engine.image_times import created_ns, listed_ns
+from wherry.engine.images.times import created_ns, listed_ns
 from wherry.model.digest import digest_of
 from wherry.model.image import History, ImageConfig, RootFs
 from wherry.store.api import Image

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.engine import apparmor
+from wherry.engine.host import apparmor
 from wherry.engine.spec import HostFacts
 from wherry.sys.caps import NAMES
 

@@ -5,7 +5,7 @@ import pytest
 
 from wherry.daemon.exec_options import cgroup_driver
 from wherry.daemon.options import BadOptions
-from wherry.engine.groups import asked_group, check_parent, group_path
+from wherry.engine.containers.groups import asked_group, check_parent, group_path
 from wherry.engine.settings import EngineSettings
 from wherry.errors import InvalidArgument
 

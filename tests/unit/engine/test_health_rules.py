@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.engine.health import (
+from wherry.engine.containers.health import (
     next_health,
     next_interval,
     probe_command,

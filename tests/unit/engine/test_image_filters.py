@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from wherry.engine.image_filters import list_tests, prune_tests
-from wherry.engine.image_times import created_ns, listed_ns
+from wherry.engine.images.filters import list_tests, prune_tests
+from wherry.engine.images.times import created_ns, listed_ns
 from wherry.errors import InvalidArgument, NotFound
 from wherry.model.digest import digest_of
 from wherry.model.image import ExecConfig, History, ImageConfig, RootFs

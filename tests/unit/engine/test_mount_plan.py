@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.engine.mounts import PlannedMount, parse_bind, plan_mounts
+from wherry.engine.mounts.planning import PlannedMount, parse_bind, plan_mounts
 from wherry.engine.records import MountPoint
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wherry.engine.network_requests import (
+from wherry.engine.networks.requests import (
     dns_names,
     endpoint_request,
     in_order_of_gateways,

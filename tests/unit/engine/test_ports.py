@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wherry.engine.ports import parse_port, port_requests
+from wherry.engine.networks.ports import parse_port, port_requests
 from wherry.errors import InvalidArgument
 from wherry.model.container import ContainerConfig, HostConfig, PortBinding
 

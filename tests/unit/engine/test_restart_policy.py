@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from wherry.engine.records import Container, State
-from wherry.engine.restart import (
+from wherry.engine.containers.restart import (
     Timers,
     check_policy,
     next_delay,
     should_restart,
     starts_with_engine,
 )
+from wherry.engine.records import Container, State
 from wherry.errors import InvalidArgument
 from wherry.model.container import ContainerConfig, HostConfig, RestartPolicy
 from wherry.model.digest import digest_of

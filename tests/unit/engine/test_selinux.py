@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from wherry.engine.host.selinux import contexts_of, relabel, relabel_mounts
 from wherry.engine.records import MountPoint
-from wherry.engine.selinux import contexts_of, relabel, relabel_mounts
 from wherry.engine.spec.selinux import (
     Contexts,
     Labels,

@@ -7,12 +7,12 @@ from concurrent.futures import CancelledError
 
 import pytest
 
+from wherry.engine.containers.waiting import Waiters
 from wherry.engine.events import Events
 from wherry.engine.filters import as_bool, as_time, check_names, labels_match
 from wherry.engine.ids import new_id, new_name
 from wherry.engine.records import WaitResult
 from wherry.engine.signals import parse_signal
-from wherry.engine.waiting import Waiters
 from wherry.errors import InvalidArgument
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wherry.engine.start_order import in_order
+from wherry.engine.containers.start_order import in_order
 from wherry.errors import NotFound
 
 

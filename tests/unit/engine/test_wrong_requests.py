@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wherry.build.cache import Known
-from wherry.engine.builds import _chooser
 from wherry.engine.filters import check_names
+from wherry.engine.images.builds import _chooser
 from wherry.engine.spec.tmpfs import check_tmpfs
 from wherry.errors import InvalidArgument
 from wherry.model.container import HostConfig

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from wherry.runtime import attach
-from wherry.runtime.attach import BUFFER, Client
+from wherry.runtime.monitor import attach
+from wherry.runtime.monitor.attach import BUFFER, Client
 
 
 def client(*streams: int, raw: bool = False) -> tuple[Client, socket.socket]:

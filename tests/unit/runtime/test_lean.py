@@ -26,10 +26,10 @@ def test_the_first_stage_imports_neither_types_nor_libraries() -> None:
 
 def test_what_is_left_out_is_not_missed() -> None:
     program = (
-        "from wherry.runtime.lean import leave_out\n"
+        "from wherry.runtime.oci.lean import leave_out\n"
         "leave_out()\n"
-        "from wherry.runtime.oci_options import parser\n"
-        "from wherry.runtime import oci_commands\n"
+        "from wherry.runtime.oci.options import parser\n"
+        "from wherry.runtime.oci import commands\n"
         "from wherry.runtime.documents import spec_decoder\n"
         "options = parser(['run']).parse_args(['run', '--bundle', '/b', 'one'])\n"
         'spec = spec_decoder.decode(b\'{"ociVersion": "1.2.0", "hostname": "h"}\')\n'
@@ -41,9 +41,9 @@ def test_what_is_left_out_is_not_missed() -> None:
 
 def test_a_wrong_option_is_told_of_without_translations() -> None:
     program = (
-        "from wherry.runtime.lean import leave_out\n"
+        "from wherry.runtime.oci.lean import leave_out\n"
         "leave_out()\n"
-        "from wherry.runtime.oci_options import parser\n"
+        "from wherry.runtime.oci.options import parser\n"
         "parser(['run']).parse_args(['run'])"
     )
     done = subprocess.run(

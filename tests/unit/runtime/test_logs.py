@@ -16,7 +16,7 @@ from wherry.runtime.logs.lines import PIECE, Lines
 from wherry.runtime.logs.parsing import parse_rfc3339
 from wherry.runtime.logs.reader import LogReader, LogRecord
 from wherry.runtime.logs.writer import LogWriter, open_writer
-from wherry.runtime.output_log import OutputLog
+from wherry.runtime.monitor.output_log import OutputLog
 
 DRIVERS = ["local", "json-file"]
 SECOND = 1_000_000_000

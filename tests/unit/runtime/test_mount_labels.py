@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from wherry.model.runtime_spec import Mount
-from wherry.runtime.options import parse_options
-from wherry.runtime.plan_tree import labelled
+from wherry.runtime.plan.mount_options import parse_options
+from wherry.runtime.plan.tree import labelled
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
 

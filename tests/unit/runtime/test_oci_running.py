@@ -17,10 +17,10 @@ from wherry.model.runtime_spec import (
     Root,
     Spec,
 )
-from wherry.runtime.oci_default import default_spec
-from wherry.runtime.oci_options import parser
-from wherry.runtime.oci_running import figures, limits_from, select_lines
-from wherry.runtime.oci_tolerance import below_root, kernel_memory, with_default_devices
+from wherry.runtime.oci.default import default_spec
+from wherry.runtime.oci.options import parser
+from wherry.runtime.oci.running import figures, limits_from, select_lines
+from wherry.runtime.oci.tolerance import below_root, kernel_memory, with_default_devices
 
 
 def test_limits_by_options() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.runtime.options import NAMES, parse_options
+from wherry.runtime.plan.mount_options import NAMES, parse_options
 from wherry.sys import mount as m
 
 

@@ -59,8 +59,8 @@ from wherry.runtime.ops.program import (
     LoadSeccomp,
     NoNewPrivileges,
 )
-from wherry.runtime.plan import CgroupLayout, Filters, Plan, plan_container, plan_exec
-from wherry.runtime.plan_process import parse_cpus
+from wherry.runtime.plan.planning import CgroupLayout, Filters, Plan, plan_container, plan_exec
+from wherry.runtime.plan.process import parse_cpus
 from wherry.snapshot.api import OverlayMount
 from wherry.sys import namespaces as ns
 

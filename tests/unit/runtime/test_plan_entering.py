@@ -18,7 +18,7 @@ from wherry.model.runtime_spec import (
     Spec,
     User,
 )
-from wherry.runtime.plan import CgroupLayout, Filters, plan_exec
+from wherry.runtime.plan.planning import CgroupLayout, Filters, plan_exec
 from wherry.runtime.seccomp.profile import default_profile
 
 _NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup", "network")

@@ -7,7 +7,7 @@ from wherry.errors import InvalidArgument
 from wherry.model.runtime_spec import Linux, LinuxNamespace, Mount, Process, Root, Spec, User
 from wherry.runtime.ops.cgroups import MountCgroups
 from wherry.runtime.ops.kernel import JoinCgroup
-from wherry.runtime.plan import CgroupLayout, Filters, Plan, plan_container
+from wherry.runtime.plan.planning import CgroupLayout, Filters, Plan, plan_container
 from wherry.sys.namespaces import CLONE_NEWCGROUP
 
 SPEC = Spec(

@@ -10,7 +10,7 @@ import pytest
 
 from wherry.errors import InvalidArgument, NotSupported, WherryError
 from wherry.model.runtime_spec import Spec
-from wherry.runtime.words import check_spec
+from wherry.runtime.plan.words import check_spec
 
 CONFIG: dict[str, Any] = {
     "ociVersion": "1.0.2-dev",

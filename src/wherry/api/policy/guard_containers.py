@@ -16,7 +16,7 @@ from wherry.api.policy.powers import (
 )
 from wherry.api.policy.view import Part
 from wherry.engine.api import NO_FILTERS, Created, Filters, PruneReport
-from wherry.engine.mounts import NO_PLACES
+from wherry.engine.mounts.planning import NO_PLACES
 from wherry.engine.records import Container, Exec, ExecOptions
 from wherry.errors import NotFound
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig

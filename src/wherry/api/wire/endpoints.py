@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from wherry.api.wire.base import Wire
-from wherry.engine.network_requests import dns_names, is_user_defined
+from wherry.engine.networks.requests import dns_names, is_user_defined
 from wherry.engine.records import Container
 from wherry.model.container import EndpointSettings
 from wherry.network.api import Endpoint, PublishedPort

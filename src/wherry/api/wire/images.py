@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from wherry.api.times import rfc3339
-from wherry.engine.image_times import listed_ns, stamp_ns
+from wherry.engine.images.times import listed_ns, stamp_ns
 from wherry.engine.records import RemovedImage
 from wherry.model.image import History
 from wherry.model.reference import parse_reference

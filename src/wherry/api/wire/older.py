@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from wherry.api.versions import Version
-from wherry.engine.network_requests import is_user_defined
+from wherry.engine.networks.requests import is_user_defined
 from wherry.model.container import EndpointSettings
 
 _NO_PLACEHOLDERS: Version = (1, 43)

@@ -10,7 +10,7 @@ from wherry.api.settings import ApiSettings
 from wherry.api.times import rfc3339
 from wherry.api.versions import MAXIMUM, MINIMUM, spelled
 from wherry.engine.api import CacheUse
-from wherry.engine.log_options import DEFAULT_LOG_DRIVER, LOG_DRIVERS
+from wherry.engine.logs.options import DEFAULT_LOG_DRIVER, LOG_DRIVERS
 from wherry.engine.system_api import SystemInfo
 
 # /info has the kernel's names for a processor, images and /version have Go's

@@ -38,7 +38,7 @@ READONLY_PATHS = (
 )
 
 DEFAULT_APPARMOR = "wherry-default"
-"""The profile of containers that name none (:mod:`wherry.engine.apparmor` loads it)."""
+"""The profile of containers that name none (:mod:`wherry.engine.host.apparmor` loads it)."""
 UNCONFINED = "unconfined"
 
 _BUILTIN = ("", "builtin")

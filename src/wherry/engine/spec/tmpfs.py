@@ -6,7 +6,7 @@ import json
 
 from wherry.errors import InvalidArgument
 from wherry.model.container import HostConfig
-from wherry.runtime.options import NAMES
+from wherry.runtime.plan.mount_options import NAMES
 
 _DATA = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"})
 _DATA_FLAGS = frozenset({"inode32", "inode64", "noswap"})  # tmpfs(5)

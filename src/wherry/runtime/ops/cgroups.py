@@ -6,7 +6,7 @@ import os
 
 from wherry.runtime.ops.base import Op, Setup
 from wherry.runtime.ops.rooted import make_in, open_in
-from wherry.runtime.options import Options
+from wherry.runtime.plan.mount_options import Options
 from wherry.sys import mount as m
 
 _HOST = "/sys/fs/cgroup"

@@ -12,7 +12,7 @@ from wherry.runtime.ops.base import DetachedOp, Op, Setup
 from wherry.runtime.ops.foreign import clone_tree
 from wherry.runtime.ops.idmap import user_namespace
 from wherry.runtime.ops.rooted import make_in, open_in
-from wherry.runtime.options import Options
+from wherry.runtime.plan.mount_options import Options
 from wherry.snapshot.api import OverlayMount
 from wherry.sys import mount as m
 from wherry.sys.overlay import mount_overlay, mount_overlay_at

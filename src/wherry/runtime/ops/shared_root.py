@@ -3,7 +3,7 @@
 It cannot take the place of the namespace's root, which others have, and what is mounted is seen by
 all of them. So the root is mounted on its own directory, everything else in it, and the process
 changes to it by chroot(2). Nothing above it is touched, and whoever removes the container takes the
-mounts away again (see shared_mounts.py).
+mounts away again (see oci/shared_mounts.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Containers and their processes: made, started, watched, ended, removed."""

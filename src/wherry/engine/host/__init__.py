@@ -1,0 +1,1 @@
+"""What the engine finds on its host, and what its host lets it do."""

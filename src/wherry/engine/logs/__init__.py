@@ -1,0 +1,1 @@
+"""What containers' logs are configured to be."""

@@ -1,0 +1,1 @@
+"""The mounts of containers, and copies of volumes."""

@@ -1,0 +1,1 @@
+"""The networks, names and ports of containers."""

@@ -1,0 +1,1 @@
+"""More processes in a container that runs."""

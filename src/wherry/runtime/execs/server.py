@@ -1,0 +1,218 @@
+"""The exec server: a process that serves the execs of one container, one after the other and at
+the same time.
+
+A starter becomes one with the first exec of a container. To fork a starter and a monitor costs more
+than all else about an exec, and is so done once. It looks after the processes, too: a monitor for
+each (monitor/monitor.py), in one loop. Its threads enter the container (entering.py), and nothing
+of it is in the container's control groups but such a thread.
+
+There is one for each container rather than for all: a thread that the container's groups stop or
+slow down may hold the interpreter's lock, and then stops the others of that container alone. Nor
+does anything of one container get into a process that another one's execs come from.
+
+Its parent, which would have been the monitor of one exec, is its guard: should the server be
+killed, all that it has spawned becomes the guard's, which ends it. See docs/protocols/execs.md.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from wherry.errors import InvalidArgument
+from wherry.runtime.api import ExecRequest
+from wherry.runtime.execs.beginning import Beginning, NotHere
+from wherry.runtime.execs.cloning import Cloning
+from wherry.runtime.execs.entering import Outcome, enter
+from wherry.runtime.host import Host
+from wherry.runtime.launch.outset import OpenedExec, open_exec
+from wherry.runtime.launch.spawn import Child, Group, spawn
+from wherry.runtime.loop import Loop
+from wherry.runtime.messages import close_all, receive, to_exec_server
+from wherry.runtime.monitor.monitor import Monitor
+from wherry.runtime.ops.base import Setup
+from wherry.sys.faults import reach
+
+IDLE = 10.0
+"""Seconds without an exec after which the server ends."""
+MOST = 100
+"""Execs at a time: each takes seven descriptors, of which there may be few."""
+
+
+class ExecServer:
+    """``channel`` is where requests come from, ``guard`` a connection to the parent. ``settled`` is
+    called when the first exec has begun or failed."""
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        guard: socket.socket,
+        host: Host,
+        settled: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._first_settled = settled
+        self._loop = Loop()
+        self._channel: socket.socket | None = channel
+        self._guard = guard
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._entered: deque[tuple[Beginning, Outcome]] = deque()
+        self._entering = 0
+        self._running: set[Monitor] = set()
+        self._busy_until = time.monotonic()
+        self._known: OpenedExec | None = None
+
+    def run(self, request: ExecRequest, fds: list[int], first: OpenedExec) -> None:
+        """Serve until nobody has asked for a while, or can ask any more, and all has ended."""
+        gc.enable()  # the launcher has frozen what was there before
+        finders, path = sys.meta_path[:], sys.path[:]
+        sys.meta_path.clear()  # a thread that has entered must not import the container's files
+        sys.path.clear()
+        try:
+            self._serve(request, fds, first)
+        except BaseException:  # noqa: BLE001 - a defect of ours
+            sys.meta_path[:], sys.path[:] = finders, path
+            self._leave_traces()
+
+    def _serve(self, request: ExecRequest, fds: list[int], first: OpenedExec) -> None:
+        if self._channel is not None:
+            self._loop.watch(self._channel.fileno(), select.EPOLLIN, self._on_request)
+        self._loop.watch(self._guard.fileno(), select.EPOLLIN, self._on_guard)
+        self._loop.watch(self._wake, select.EPOLLIN, self._on_entered)
+        self._known = first
+        self._begin(request, fds, first)
+        while self._channel is not None or self._entering or self._running:
+            self._loop.turn(self._patience())
+            self._settle()
+
+    def _patience(self) -> float:
+        if self._entering or self._running:
+            waits = [wait for one in self._running if (wait := one.patience()) >= 0]
+            return min(waits, default=-1)
+        return max(0.0, self._busy_until + IDLE - time.monotonic())
+
+    def _settle(self) -> None:
+        for monitor in [one for one in self._running if one.settled()]:
+            self._running.discard(monitor)
+            monitor.close()
+            self._busy_until = time.monotonic()
+        idle = not (self._entering or self._running)
+        if idle and time.monotonic() >= self._busy_until + IDLE:
+            self._retire()
+
+    # --- requests ---
+
+    def _on_request(self, _fd: int) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            packet = receive(channel, to_exec_server, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except InvalidArgument:
+            return  # its connection was closed, which tells the sender
+        except OSError:
+            packet = None
+        if packet is None:
+            self._close_channel()
+        else:
+            reach("starter.taken")
+            self._begin(packet[0].request, packet[1])
+
+    def _begin(
+        self, request: ExecRequest, fds: list[int], opened: OpenedExec | None = None
+    ) -> None:
+        if len(fds) != 1 + request.attach:
+            close_all(fds)
+            return
+        beginning = Beginning(request, fds)
+        self._entering += 1
+        try:
+            if self._entering + len(self._running) > MOST:
+                raise NotHere
+            self._known = found = opened or open_exec(request, self._host, self._known)
+            stdio = beginning.prepare(found)
+            if self._host.layout.unified:
+                self._clone(beginning, found, stdio)
+            else:
+                self._enter(beginning, found, stdio)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
+            self._finish(beginning, error)
+
+    def _enter(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
+        setup = Setup(None, stdio, None, found.container)
+        beginning.close_later(setup.proc_fd)
+
+        def entered(outcome: Outcome) -> None:
+            self._entered.append((beginning, outcome))  # by the thread; deques are safe
+
+        enter(found.plan.ops, setup, self._wake, entered)
+
+    def _clone(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
+        group = Group(self._host.cgroups, found.plan, existing=True)
+        child = spawn(found.plan, group, unified=True, stdio=stdio, container_pidfd=found.container)
+        beginning.write_down(child, self._host)
+        Cloning(child, self._loop, partial(self._finish, beginning))
+
+    def _on_entered(self, fd: int) -> None:
+        try:
+            os.eventfd_read(fd)
+        except BlockingIOError:
+            return
+        while self._entered:
+            beginning, outcome = self._entered.popleft()
+            if isinstance(outcome, int):
+                self._finish(beginning, Child(outcome, os.pidfd_open(outcome)), new=True)
+            else:
+                self._finish(beginning, outcome)
+
+    def _finish(
+        self, beginning: Beginning, outcome: Child | BaseException, *, new: bool = False
+    ) -> None:
+        """The program runs, or will not; a ``new`` process is yet to be written down."""
+        self._entering -= 1
+        try:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if new:
+                beginning.write_down(outcome, self._host)
+            self._running.add(beginning.hand_over(self._host, self._loop))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
+            beginning.fail(error)
+        self._busy_until = time.monotonic()
+        self._first_settled()
+
+    # --- the end ---
+
+    def _on_guard(self, _fd: int) -> None:
+        """The guard has gone, and says nothing else: another server takes what comes."""
+        self._loop.forget(self._guard.fileno())
+        self._retire()
+
+    def _retire(self) -> None:
+        """Take no more requests but those that were sent."""
+        if self._channel is not None:
+            self._channel.shutdown(socket.SHUT_RD)
+        while self._channel is not None:
+            self._on_request(self._channel.fileno())
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._loop.forget(self._channel.fileno())
+            self._channel.close()
+            self._channel = None
+
+    def _leave_traces(self) -> None:
+        import traceback
+
+        text = traceback.format_exc()
+        for monitor in self._running:
+            monitor.leave_trace(text)

@@ -1,0 +1,186 @@
+"""An init that is held ready: it waits in a PID namespace of its own to become a container's first.
+
+To clone a process when the request has come (spawn.py) is to copy the interpreter, and copy and
+original alike then fault on every page that they write to. So a starter clones one beforehand, as
+a child of its monitor. It has touched what planning touches before anybody waits for it, makes the
+other namespaces itself, and becomes the program.
+
+    starter                                   init held ready
+    Start, with the network namespace ----->  read and plan
+              <------ Planned (or Declined)   make the namespaces
+    what a parent does in spawn.py, with      the plan's operations
+    the standard streams beside Go("cgroup")
+
+The first process of a PID namespace has to be the one that mounts its procfs: procfs(5) belongs to
+the namespace of who mounts it, not to that of his children, so that no thread outside can do it.
+What has to be there before the clone is declined, and cloned after all: see :func:`suits`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from wherry.errors import WherryError
+from wherry.runtime.api import StartRequest
+from wherry.runtime.documents import read_spec
+from wherry.runtime.host import Host
+from wherry.runtime.launch.spawn import Child, become
+from wherry.runtime.messages import (
+    Declined,
+    Failed,
+    Planned,
+    Start,
+    failure,
+    from_ready,
+    receive,
+    send,
+    to_error,
+    to_launcher,
+)
+from wherry.runtime.ops.base import Op, Setup
+from wherry.runtime.plan.planning import Plan, plan_container
+from wherry.runtime.title import set_own_name
+from wherry.sys.files import close_range
+from wherry.sys.namespaces import (
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_PARENT,
+    clone3,
+    unshare,
+)
+from wherry.sys.process import PR_SET_PDEATHSIG, prctl
+
+_plans = msgspec.json.Decoder(Plan)
+
+
+class ReadyInit:
+    """One that waits, as its starter knows it."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+
+    def close(self) -> None:
+        """Let go of it: it ends."""
+        os.close(self.child.pidfd)
+        self.child.channel.close()
+
+    def ask(self, request: StartRequest, netns: int | None, host: Host) -> Plan | None:
+        """Have it set up a container, and hear how, but for the operations; None if it declines
+        or is dead. Raises what is wrong with the request."""
+        try:
+            send(self.child.channel, Start(request), () if netns is None else (netns,))
+            packet = receive(self.child.channel, from_ready)
+        except OSError:
+            packet = None  # killed while it waited: another can be cloned
+        answer = packet[0] if packet is not None else Declined()
+        if isinstance(answer, Failed):
+            raise to_error(answer.kind, answer.message)
+        if isinstance(answer, Declined):
+            return None
+        if answer.profile is not None:
+            host.filters.remember(answer.profile, answer.program)
+            host.filters.compiled = answer.profile
+        return _plans.decode(answer.plan)
+
+
+def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
+    """Clone one, a child of this process's parent, which calls ``prepare`` before it waits.
+
+    None on cgroup v2, where a process is best born in its group: to move it there later makes the
+    kernel wait, for several milliseconds.
+    """
+    if host.layout.unified:
+        return None
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid, pidfd = clone3(CLONE_NEWPID | CLONE_PARENT)
+    if pid == 0:
+        _wait(theirs, host, prepare)
+    theirs.close()
+    return ReadyInit(Child(pid, pidfd, ours))
+
+
+def suits(plan: Plan) -> bool:
+    """Whether one that waits can carry out a plan.
+
+    It was cloned in the host's user, time and PID namespaces, by nobody who has prepared anything,
+    and is to enter its control group itself.
+    """
+    return (
+        plan.clone_flags & (CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWTIME) == CLONE_NEWPID
+        and not (plan.passage or plan.prepared_mounts or plan.listener)
+        and not (plan.moved or plan.scope)
+    )
+
+
+def plan_start(request: StartRequest, host: Host) -> Plan:
+    """How the container of a request is set up; InvalidArgument, NotSupported."""
+    return plan_container(
+        read_spec(request.bundle),
+        request.id,
+        request.bundle,
+        rootfs=request.rootfs,
+        layout=msgspec.structs.replace(host.layout, systemd=request.systemd_cgroup),
+        filters=host.filters,
+        netns=request.netns,
+        console_size=request.console_size,
+    )
+
+
+class MakeNamespaces(Op, frozen=True):
+    """Make those namespaces that a process can make for itself."""
+
+    flags: int
+
+    def describe(self) -> str:
+        return "make the container's namespaces"
+
+    def execute(self, setup: Setup) -> None:
+        unshare(self.flags)
+
+
+def _wait(channel: socket.socket, host: Host, prepare: Callable[[], None]) -> None:
+    """The life of one; never returns."""
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        close_range(3, channel.fileno() - 1)
+        close_range(channel.fileno() + 1)
+        set_own_name(b"wherry-init")
+        prepare()
+        packet = receive(channel, to_launcher)
+        if packet is not None and isinstance(packet[0], Start):
+            _set_up(packet[0].request, packet[1], channel, host)
+    except BaseException:  # noqa: BLE001 - a defect of ours
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(255)
+
+
+def _set_up(request: StartRequest, fds: list[int], channel: socket.socket, host: Host) -> None:
+    """Become the container; returns if that was declined."""
+    try:
+        plan = plan_start(request, host)
+    except (WherryError, OSError) as error:
+        send(channel, failure(error))
+        return
+    if not suits(plan):
+        send(channel, Declined())
+        return
+    send(channel, _planned(plan, host))
+    ops = (MakeNamespaces(plan.clone_flags & ~CLONE_NEWPID), *plan.ops)
+    netns = fds[0] if fds else None
+    become(msgspec.structs.replace(plan, ops=ops), Setup(channel, netns_fd=netns))
+
+
+def _planned(plan: Plan, host: Host) -> Planned:
+    head = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(plan, ops=())))
+    profile = host.filters.compiled
+    if profile is None:
+        return Planned(head)
+    return Planned(head, profile, host.filters.program(profile))

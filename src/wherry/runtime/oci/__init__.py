@@ -1,0 +1,1 @@
+"""The command line ``wherry-runtime``: the runtime as other engines call it."""
