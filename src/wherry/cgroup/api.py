@@ -60,7 +60,8 @@ class Cgroup(Protocol):
         ...
 
     def directory_fd(self) -> int | None:
-        """A descriptor for CLONE_INTO_CGROUP on pure cgroup v2, else None. The caller closes it."""
+        """A descriptor for CLONE_INTO_CGROUP; None without a tree of version 2. The caller closes
+        it."""
         ...
 
     def add(self, pid: int) -> None:

@@ -38,7 +38,8 @@ class LegacyCgroup:
         return "/" + self._path
 
     def directory_fd(self) -> int | None:
-        return None
+        tree = next((tree for tree in self._host.trees if tree.hierarchy.version == 2), None)
+        return None if tree is None else trees.open_group(tree, self._path)
 
     def make(self, resources: LinuxResources) -> None:
         """Make the directories and set the limits; the caller removes what an error leaves."""

@@ -11,7 +11,14 @@ from typing import NamedTuple, NoReturn
 from wherry.cgroup import files
 from wherry.cgroup.mounts import Hierarchy
 from wherry.cgroup.settings import Setting, Step
-from wherry.errors import Conflict, InternalError, InvalidArgument, NotSupported, ResourceExhausted
+from wherry.errors import (
+    Conflict,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    NotSupported,
+    ResourceExhausted,
+)
 
 _REFUSED = (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW, errno.ENODEV, errno.EACCES)
 _RETRY_REVERSED = (errno.EINVAL, errno.EBUSY)
@@ -122,6 +129,14 @@ def exists(tree: Tree, path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def open_group(tree: Tree, path: str) -> int:
+    """The group's directory, which the caller closes; NotFound."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree.fd)
+    except FileNotFoundError:
+        raise NotFound(f"no control group /{path} ({tree.label})") from None
 
 
 def join(tree: Tree, path: str, pid: int) -> None:

@@ -13,6 +13,9 @@ from wherry.runtime.state import boot_id
 CGROUPS = "/sys/fs/cgroup"
 
 
+_OWN_GROUPS = "/proc/self/cgroup"
+
+
 class Host(msgspec.Struct, frozen=True):
     cgroups: Cgroups
     layout: CgroupLayout
@@ -20,11 +23,16 @@ class Host(msgspec.Struct, frozen=True):
     filters: Filters
 
 
-def find_host(*, systemd: bool = False) -> Host:
+def find_host(*, systemd: bool = False, beside: bool = True) -> Host:
     """Look at the machine; NotSupported if it has no control groups, or none that ``systemd``
-    makes where it is asked to."""
+    makes where it is asked to. ``beside``: on a hybrid host containers get into a group of version
+    2, too."""
     found = read_layout(CGROUPS)
-    layout = CgroupLayout(found.mode == "unified", tuple(one.mountpoint for one in found.legacy))
+    layout = CgroupLayout(
+        unified=found.mode == "unified",
+        legacy=tuple(one.mountpoint for one in found.legacy),
+        beside=beside and found.mode == "hybrid",
+    )
     cgroups = open_cgroups(CGROUPS)
     if systemd:
         from wherry.cgroup.systemd import check_systemd  # few are asked to
@@ -32,3 +40,11 @@ def find_host(*, systemd: bool = False) -> Host:
         check_systemd(cgroups)
         layout = msgspec.structs.replace(layout, systemd=True)
     return Host(cgroups, layout, boot_id(), Filters())
+
+
+def is_in_version_2() -> bool:
+    """Whether this process is in a group of version 2 other than the root (cgroups(7)). On a hybrid
+    host only then somebody manages processes by that tree, as systemd does, and those of containers
+    are to be found in groups of their own rather than in the engine's."""
+    with open(_OWN_GROUPS, encoding="utf-8", errors="surrogateescape") as file:
+        return any(line.startswith("0::") and line != "0::/\n" for line in file)

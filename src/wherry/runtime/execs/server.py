@@ -158,7 +158,7 @@ class ExecServer:
 
     def _clone(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
         group = Group(self._host.cgroups, found.plan, existing=True)
-        child = spawn(found.plan, group, unified=True, stdio=stdio, container_pidfd=found.container)
+        child = spawn(found.plan, group, stdio=stdio, container_pidfd=found.container)
         beginning.write_down(child, self._host)
         Cloning(child, self._loop, partial(self._finish, beginning))
 

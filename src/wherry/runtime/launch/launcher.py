@@ -19,7 +19,7 @@ from collections.abc import Callable
 from wherry.errors import InternalError, InvalidArgument
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.execs.server import ExecServer
-from wherry.runtime.host import find_host
+from wherry.runtime.host import find_host, is_in_version_2
 from wherry.runtime.launch import keeper, starter
 from wherry.runtime.launch.outset import OpenedExec
 from wherry.runtime.launch.ready import hold_ready
@@ -70,7 +70,7 @@ class Launcher:
     def __init__(self, engine: socket.socket) -> None:
         self._engine = engine
         self._title = Title()
-        self._host = find_host()
+        self._host = find_host(beside=is_in_version_2())
         self._news, self._starters_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._waiting: set[int] = set()  # monitors without a process, by pid
         self._monitors: dict[int, int] = {}  # all monitors: their pidfd and pid

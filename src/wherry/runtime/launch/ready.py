@@ -96,7 +96,7 @@ def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
     None on cgroup v2, where a process is best born in its group: to move it there later makes the
     kernel wait, for several milliseconds.
     """
-    if host.layout.unified:
+    if host.layout.unified or host.layout.beside:
         return None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid, pidfd = clone3(CLONE_NEWPID | CLONE_PARENT)
@@ -115,7 +115,7 @@ def suits(plan: Plan) -> bool:
     return (
         plan.clone_flags & (CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWTIME) == CLONE_NEWPID
         and not (plan.passage or plan.prepared_mounts or plan.listener)
-        and not (plan.moved or plan.scope)
+        and not (plan.born_inside or plan.moved or plan.scope)
     )
 
 

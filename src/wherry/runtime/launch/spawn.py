@@ -129,7 +129,6 @@ def spawn(
     plan: Plan,
     group: Group,
     *,
-    unified: bool,
     stdio: tuple[int, int, int] | None = None,
     netns_fd: int | None = None,
     container_pidfd: int | None = None,
@@ -144,7 +143,7 @@ def spawn(
         setns(container_pidfd, CLONE_NEWPID)
     apart = bool(plan.passage) and not sibling
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    directory = group.open().directory_fd() if unified and not plan.scope else None
+    directory = group.open().directory_fd() if plan.born_inside else None
     prepared = prepare(plan.prepared_mounts, plan.listener)
     score = _lend(plan, stdio or ())
 

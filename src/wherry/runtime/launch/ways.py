@@ -106,7 +106,6 @@ class OwnWay:
         return spawn(
             self._plan,
             self._group,
-            unified=self._unified,
             stdio=stdio,
             netns_fd=self._passed.netns,
             container_pidfd=self._passed.container,

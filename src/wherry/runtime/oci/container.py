@@ -166,7 +166,7 @@ class Container:
             os.mkfifo(fifo, 0o600)
             start_fd = os.open(fifo, os.O_RDWR | os.O_CLOEXEC)
             group = Group(host.cgroups, plan, existing=False)
-            child = spawn(plan, group, unified=host.layout.unified, start_fd=start_fd)
+            child = spawn(plan, group, start_fd=start_fd)
             handshake(
                 plan,
                 child,
@@ -357,7 +357,7 @@ class Container:
         pidfd = os.pidfd_open(record.pid)
         try:
             group = Group(host.cgroups, plan, existing=True)
-            child = spawn(plan, group, unified=host.layout.unified, container_pidfd=pidfd)
+            child = spawn(plan, group, container_pidfd=pidfd)
             handshake(plan, child, group, unified=host.layout.unified, meanwhile=lambda: None)
         finally:
             os.close(pidfd)

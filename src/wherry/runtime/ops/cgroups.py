@@ -14,7 +14,8 @@ _HOST = "/sys/fs/cgroup"
 
 class MountCgroups(Op, frozen=True):
     """Mount the control groups: one cgroup v2 tree, or a tmpfs with one directory for each v1
-    hierarchy (cgroups(7)).
+    hierarchy (cgroups(7)). A v2 tree beside them is not shown, as by runc: it would tell of all the
+    host's groups whoever is in none of his own.
 
     In a cgroup namespace the kernel itself shows only the container's part. Without one, v1
     hierarchies are bound from the host's at the container's group, and the v2 tree is bound whole:
@@ -60,17 +61,15 @@ class MountCgroups(Op, frozen=True):
 
     def _mount_one(self, base: int, number: str, controllers: str, path: str) -> None:
         if number == "0":
-            name, fstype, data = "unified", "cgroup2", ""
-            if not os.path.isdir(f"{_HOST}/unified"):
-                return
-        elif controllers.startswith("name="):
-            name, fstype, data = controllers[5:], "cgroup", f"none,{controllers}"
+            return
+        if controllers.startswith("name="):
+            name, data = controllers[5:], f"none,{controllers}"
         else:
-            name, fstype, data = controllers, "cgroup", controllers
+            name, data = controllers, controllers
         os.mkdir(name, 0o755, dir_fd=base)
         here = f"/proc/self/fd/{base}/{name}"
         if self.namespaced:
-            m.mount("cgroup", here, fstype, self.options.mount_flags, data)
+            m.mount("cgroup", here, "cgroup", self.options.mount_flags, data)
         else:
             self._bind(f"{_HOST}/{name}{path}", here)
         for alias in name.split(",") if "," in name else ():

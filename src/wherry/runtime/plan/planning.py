@@ -43,7 +43,7 @@ from wherry.runtime.plan.namespaces import (
 )
 from wherry.runtime.plan.passage import Passage
 from wherry.runtime.plan.process import check_process, parse_cpus, process_ops
-from wherry.runtime.plan.subgroups import group_files, one_group
+from wherry.runtime.plan.subgroups import group_beside, group_files, one_group
 from wherry.runtime.plan.tree import Tree, console_ops, hook_ops, tree_ops
 from wherry.runtime.seccomp import compile_filter, filter_flags, needs_listener
 from wherry.snapshot.api import OverlayMount
@@ -53,11 +53,13 @@ from wherry.sys import namespaces as ns
 class CgroupLayout(msgspec.Struct, frozen=True):
     """Where the host's hierarchies are mounted. Of cgroup v2 alone nothing is listed: there a
     process begins in its group (CLONE_INTO_CGROUP), unless ``systemd`` makes the groups, which it
-    does around a process."""
+    does around a process. ``beside`` tells that it begins in one of version 2 and enters those of
+    version 1 (a hybrid host)."""
 
     unified: bool
     legacy: tuple[str, ...] = ()
     systemd: bool = False
+    beside: bool = False
 
     def tasks(self, path: str) -> tuple[str, ...]:
         """The ``tasks`` files of a group."""
@@ -69,10 +71,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``clone_flags`` are the namespaces made with it, ``passage`` what is entered beforehand. The
     ``prepared_mounts`` are made by its parent, which also connects to the seccomp agent's socket
-    ``listener``. ``moved`` tells that the parent has to move it to its ``cgroup``, which systemd
-    makes if it is a ``scope``; ``own_pids`` that no process of the container can outlive its first;
-    ``enterable`` that a thread can do all of the operations (see execs/entering.py).
-    ``streams_owner`` is the host's id of the process's user, if it has another in the container.
+    ``listener``. ``born_inside`` tells that it begins in its group of version 2; ``moved`` that the
+    parent has to move it to its ``cgroup``, which systemd makes if it is a ``scope``; ``own_pids``
+    that no process of the container can outlive its first; ``enterable`` that a thread can do all
+    of the operations (see execs/entering.py). ``streams_owner`` is the host's id of the process's
+    user, if it has another in the container.
     """
 
     id: str
@@ -87,6 +90,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
     cgroup: str
+    born_inside: bool = False
     moved: bool = False
     scope: bool = False
     resources: LinuxResources = LinuxResources()
@@ -204,6 +208,7 @@ def plan_container(
         uid_mappings=linux.uid_mappings,
         gid_mappings=linux.gid_mappings,
         cgroup=cgroup,
+        born_inside=born_inside or layout.beside,
         moved=moved,
         scope=layout.systemd,
         resources=linux.resources or LinuxResources(),
@@ -248,6 +253,7 @@ def plan_exec(
         cgroup = one_group(cgroup, groups)
     else:
         tasks = tuple(group_files(layout.legacy, cgroup, groups))
+        cgroup = group_beside(cgroup, groups)
     linux = spec.linux or Linux()
     flags = 0
     for one in linux.namespaces:
@@ -285,9 +291,10 @@ def plan_exec(
         listener=_listener(linux),
         streams_owner=_streams_owner(linux, process),
         cgroup=cgroup,
+        born_inside=layout.unified or layout.beside,
         state=state,
         enterable=is_enterable(ops, flags, linux.seccomp)
-        and not (preserve_fds or may_trace(spec.process, process)),
+        and not (layout.beside or preserve_fds or may_trace(spec.process, process)),
     )
 
 

@@ -34,6 +34,11 @@ def one_group(cgroup: str, asked: Sequence[str]) -> str:
     return cgroup + groups.get("", "")
 
 
+def group_beside(cgroup: str, asked: Sequence[str]) -> str:
+    """The group of version 2 beside those of version 1."""
+    return cgroup + parse_groups(asked).get("", "")
+
+
 def group_files(mountpoints: Sequence[str], cgroup: str, asked: Sequence[str]) -> Iterator[str]:
     """The ``tasks`` file of each hierarchy of version 1; InvalidArgument for an unknown one."""
     groups = parse_groups(asked)
