@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from wherry.errors import InvalidArgument, NotFound, WherryError
+from wherry.errors import InvalidArgument, NotFound, NotSupported, WherryError
 from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.launch.spawn import Child
@@ -32,13 +32,35 @@ def command(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit status."""
     options = parser(arguments).parse_args(arguments)
     try:
+        _make_log(options)
         if options.debug:
             _log(options, f"{options.command} in {os.getcwd()}: {list(arguments)}", "debug")
+        _check_rootless(options.rootless)
         return _COMMANDS.get(options.command, _running)(options) or 0
     except (WherryError, OSError) as error:
         text = reason(error) if isinstance(error, OSError) else str(error)
         _log(options, text)
         return _EXEC_FAILED if options.command == "exec" else 1
+
+
+def _make_log(options: argparse.Namespace) -> None:
+    """A log that cannot be written is told before anything is done."""
+    if not options.log:
+        return
+    try:
+        open(options.log, "ab").close()
+    except OSError as error:
+        path, options.log = options.log, ""
+        raise InvalidArgument(f"cannot open the log {path}: {error.strerror}") from None
+
+
+def _check_rootless(asked: str) -> None:
+    """runc's ``--rootless``; what it takes for true are the words of Go's ``ParseBool``."""
+    word = asked.lower()
+    if word in ("true", "t", "1"):
+        raise NotSupported("--rootless=true is not supported: containers are made by root")
+    if word not in ("auto", "false", "f", "0"):
+        raise InvalidArgument(f"--rootless {asked!r} is not auto, true or false")
 
 
 def _log(options: argparse.Namespace, text: str, level: str = "error") -> None:
@@ -270,6 +292,8 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _spec(options: argparse.Namespace) -> None:
+    if options.for_others:
+        raise NotSupported("spec --rootless is not supported: containers are made by root")
     path = os.path.join(options.bundle, "config.json")
     try:
         with open(path, "x", encoding="utf-8") as file:

@@ -22,10 +22,10 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends with 1 where runc does, and argparse with 2."""
+    """Ends with 1 where runc does, and argparse with 2; knows options by their whole names only."""
 
     def __init__(self, *names: Any, **options: Any) -> None:
-        options.setdefault("formatter_class", _Help)
+        options = {"formatter_class": _Help, "allow_abbrev": False, **options}
         super().__init__(*names, **options)
 
     def error(self, message: str) -> NoReturn:
@@ -53,6 +53,8 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     made.add_argument("--log-format", choices=["text", "json"], default="text")
     made.add_argument("--debug", action="store_true", help="log what is called")
     made.add_argument("--systemd-cgroup", action="store_true", help="have systemd make groups")
+    made.add_argument("--rootless", default="auto", help="auto or false; true is refused")
+    made.add_argument("--criu", default="", help="accepted: there is no checkpoint")
     commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
     asked = [add for names, add in _GROUPS if not names.isdisjoint(arguments)]
     for add in asked or [add for _, add in _GROUPS]:
@@ -144,12 +146,17 @@ def _add_update(commands: _Commands[_Parser]) -> None:
         update.add_argument(name, default="")
     for name in ("--memory", "--memory-reservation", "--memory-swap"):
         update.add_argument(name, help="bytes, or with k, m, g; -1 for no limit")
+    for name in ("--kernel-memory", "--kernel-memory-tcp"):
+        update.add_argument(name, default="", help="ignored: kernels from 5.16 on have none")
+    for name in ("--l3-cache-schema", "--mem-bw-schema"):
+        update.add_argument(name, default="", help="refused: there is no Intel RDT")
     update.add_argument("id")
 
 
 def _add_general(commands: _Commands[_Parser]) -> None:
     spec = commands.add_parser("spec", help="write a config.json to begin with")
     spec.add_argument("-b", "--bundle", default=".")
+    spec.add_argument("--rootless", action="store_true", dest="for_others", help="refused")
     commands.add_parser("features", help="print what can be done")
     for name in ("checkpoint", "restore"):
         # Whatever options their callers give, the answer is about the command.

@@ -74,6 +74,8 @@ def select_lines(lines: list[str], pids: Iterable[int]) -> list[str]:
 
 
 def _update(options: argparse.Namespace) -> None:
+    if options.l3_cache_schema or options.mem_bw_schema:
+        raise NotSupported("linux.intelRdt is not supported")
     if options.resources:
         resources = _read_limits(options.resources)
     else:
