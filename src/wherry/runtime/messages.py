@@ -134,13 +134,14 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
     """Starter to monitor: look after this process.
 
-    The descriptors are, in this order: the process's pidfd, the engine's connection, the socket
-    that engines connect to, the terminal's master or else the reading ends of output and errors,
-    the attached client if ``attach``, with ``follow_kills`` the first of what
-    :func:`memory_kills.follow_kills` gives (up to here they are watched), the state directory, the
-    writing end of standard input if ``stdin``, with ``follow_kills`` the second, and such as are
-    only held. The packet begins with one byte, the number of those to watch, so that a monitor
-    need not even decode it before something happens. Before it there may be :data:`NOT_NEEDED`.
+    The descriptors are, in this order: the process's pidfd, the engine's connection, if
+    ``recorded`` the socket that engines connect to, the terminal's master or else the reading ends
+    of output and errors, the attached client if ``attach``, with ``follow_kills`` the first of what
+    :func:`memory_kills.follow_kills` gives (up to here they are watched), if ``recorded`` the state
+    directory, the writing end of standard input if ``stdin``, with ``follow_kills`` the second, and
+    such as are only held. The packet begins with one byte, the number of those to watch, so that a
+    monitor need not even decode it before something happens. Before it there may be
+    :data:`NOT_NEEDED`.
     """
 
     pid: int
@@ -157,6 +158,7 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
     state: State
     kill: tuple[str, ...] = ()  # another runtime's command that takes a signal's number
     follow_kills: bool = False
+    recorded: bool = True  # false of what ends with an exec server: nobody finds it again
 
 
 NOT_NEEDED = b"\0"

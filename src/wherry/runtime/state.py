@@ -13,6 +13,7 @@ STATE = "state.json"
 EXIT = "exit.json"
 SOCKET = "monitor.sock"
 CRASH = "monitor.crash"
+EXECS_CRASH = "execs.crash"
 
 T = TypeVar("T")
 

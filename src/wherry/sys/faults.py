@@ -43,7 +43,6 @@ Point = Literal[
     "remove.runtime",
     "remove.forgotten",
     # Engine: more processes
-    "exec.directory",
     "exec.answered",
     "exec.ended",
     # Starter: from a request to a process that its monitor looks after

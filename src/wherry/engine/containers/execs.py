@@ -133,8 +133,6 @@ class Execs:
             state_dir = os.path.join(
                 self._settings.runtime_dir(record.container_id), "exec", record.id
             )
-            _make_state_dir(state_dir, container)
-            reach("exec.directory")
             request = self._request(record, container, state_dir, detach, console_size)
             fds = (streams[1].fileno(),) if streams else ()
             try:
@@ -223,21 +221,8 @@ def _check_runs(entry: Entry) -> None:
         raise Conflict(f"container {entry.id} is not running")
 
 
-def _make_state_dir(path: str, entry: Entry) -> None:
-    """In the directory of a run, which goes with its end: it must not be made again."""
-    try:
-        try:
-            os.mkdir(path, 0o700)
-        except FileNotFoundError:  # the first exec of this run
-            with suppress(FileExistsError):
-                os.mkdir(os.path.dirname(path), 0o700)
-            os.mkdir(path, 0o700)
-    except FileNotFoundError:
-        raise Conflict(f"container {entry.id} is not running") from None
-
-
 def _remove_state_dir(path: str) -> None:
-    """Remove a directory that has files only; it may have gone with its container's."""
+    """Remove a directory that has files only; few execs have one."""
     with suppress(OSError):
         for name in os.listdir(path):
             os.unlink(os.path.join(path, name))

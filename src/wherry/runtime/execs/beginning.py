@@ -1,4 +1,8 @@
-"""One exec in an exec server, from its request to a process that a monitor looks after."""
+"""One exec in an exec server, from its request to a process that a monitor looks after.
+
+Nothing of it is written down. A process that a server has spawned ends with it, and execs are
+forgotten with their engine: nobody would ever read it.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,10 @@ import socket
 from contextlib import ExitStack
 
 from wherry.errors import InternalError
-from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, LogSettings
 from wherry.runtime.execs.entering import NoRoom
 from wherry.runtime.host import Host
-from wherry.runtime.launch.outset import (
-    OpenedExec,
-    Streams,
-    listen_in,
-    open_state_dir,
-    open_streams,
-    write_record,
-)
+from wherry.runtime.launch.outset import OpenedExec, Streams, open_streams
 from wherry.runtime.launch.spawn import Child
 from wherry.runtime.loop import Loop
 from wherry.runtime.messages import Elsewhere, Failed, Keep, Started, failure, send
@@ -45,21 +41,16 @@ class Beginning:
         self._client = tuple(fds[1:])
         self._transient = self._mine.enter_context(ExitStack())  # only what begins needs it
         self._opened: OpenedExec | None = None
-        self._directory = -1
-        self._made = False
         self._streams = Streams()
         self._child: Child | None = None
-        self._listener: socket.socket | None = None
 
     def prepare(self, opened: OpenedExec) -> tuple[int, int, int]:
-        """Make the state directory and the streams; returns the program's ends of these."""
+        """Make the streams; returns the program's ends."""
         self._transient.callback(os.close, opened.container)
         if not opened.plan.enterable:
             raise NotHere
         self._opened = opened
         reach("starter.planned")
-        self._directory, self._made = open_state_dir(self.request.state_dir)
-        self._mine.callback(os.close, self._directory)
         self._streams = open_streams(self.request.open_stdin)
         for fd in (*self._streams.outputs, *self._streams.stdin):
             self._mine.callback(os.close, fd)
@@ -72,28 +63,23 @@ class Beginning:
         """Close a descriptor as soon as there is a process."""
         self._transient.callback(os.close, fd)
 
-    def write_down(self, child: Child, host: Host) -> None:
-        """Record the process that was made, and listen for engines."""
-        if self._opened is None:
-            raise InternalError("an exec was not prepared")
+    def take(self, child: Child) -> None:
+        """There is a process: it is ended should anything fail."""
         self._child = child
         self._mine.callback(os.close, child.pidfd)
         self._transient.close()
         reach("starter.cloned")
-        write_record(self._directory, self.request, self._opened.plan, child, host)
-        reach("starter.recorded")
-        self._listener = self._mine.enter_context(listen_in(self._directory))
 
     def hand_over(self, host: Host, loop: Loop) -> Monitor:
         """Tell the engine of the program that was executed, and give it to a monitor."""
-        child, listener, opened = self._child, self._listener, self._opened
-        if child is None or listener is None or opened is None:
-            raise InternalError("an exec was not written down")
+        child, opened = self._child, self._opened
+        if child is None or opened is None:
+            raise InternalError("an exec has no process")
         reach("starter.executed")
         self._tell(Started(child.pid))
         reach("starter.told")
-        fds = [child.pidfd, self._connection.detach(), listener.detach(), *self._streams.outputs]
-        fds += [*self._client, self._directory, *self._streams.stdin]
+        fds = [child.pidfd, self._connection.detach(), *self._streams.outputs]
+        fds += [*self._client, *self._streams.stdin]
         self._mine.pop_all()
         monitor = Monitor(self._keep(child, opened), fds, host.cgroups, loop)
         reach("starter.handed")
@@ -113,17 +99,13 @@ class Beginning:
             alone=opened.plan.own_pids,
             poststop=(),
             state=opened.plan.state,
+            recorded=False,
         )
 
     def fail(self, error: BaseException) -> None:
-        """End the process, leave nothing, and tell the engine. In this order: a starter that is
-        asked next uses the same directory."""
+        """End the process, leave nothing, and tell the engine."""
         if self._child is not None:
             self._child.kill()
-        if self._directory >= 0:
-            state.forget(self._directory)
-        if self._made:
-            os.rmdir(self.request.state_dir)
         elsewhere = isinstance(error, NoRoom | NotHere)
         self._tell(Elsewhere() if elsewhere else failure(error))
         self._mine.close()

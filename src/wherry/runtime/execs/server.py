@@ -38,6 +38,7 @@ from wherry.runtime.loop import Loop
 from wherry.runtime.messages import close_all, receive, to_exec_server
 from wherry.runtime.monitor.monitor import Monitor
 from wherry.runtime.ops.base import Setup
+from wherry.runtime.state import EXECS_CRASH, write_atomically
 from wherry.sys.faults import reach
 
 IDLE = 10.0
@@ -79,7 +80,7 @@ class ExecServer:
             self._serve(request, fds, first)
         except BaseException:  # noqa: BLE001 - a defect of ours
             sys.meta_path[:], sys.path[:] = finders, path
-            self._leave_traces()
+            _leave_trace(request.container_state_dir)
 
     def _serve(self, request: ExecRequest, fds: list[int], first: OpenedExec) -> None:
         if self._channel is not None:
@@ -159,7 +160,7 @@ class ExecServer:
     def _clone(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
         group = Group(self._host.cgroups, found.plan, existing=True)
         child = spawn(found.plan, group, stdio=stdio, container_pidfd=found.container)
-        beginning.write_down(child, self._host)
+        beginning.take(child)
         Cloning(child, self._loop, partial(self._finish, beginning))
 
     def _on_entered(self, fd: int) -> None:
@@ -177,13 +178,13 @@ class ExecServer:
     def _finish(
         self, beginning: Beginning, outcome: Child | BaseException, *, new: bool = False
     ) -> None:
-        """The program runs, or will not; a ``new`` process is yet to be written down."""
+        """The program runs, or will not; of a ``new`` process the beginning does not know yet."""
         self._entering -= 1
         try:
             if isinstance(outcome, BaseException):
                 raise outcome
             if new:
-                beginning.write_down(outcome, self._host)
+                beginning.take(outcome)
             self._running.add(beginning.hand_over(self._host, self._loop))
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
             beginning.fail(error)
@@ -210,9 +211,10 @@ class ExecServer:
             self._channel.close()
             self._channel = None
 
-    def _leave_traces(self) -> None:
-        import traceback
 
-        text = traceback.format_exc()
-        for monitor in self._running:
-            monitor.leave_trace(text)
+def _leave_trace(place: str) -> None:
+    """Write down what the server died of, beside what is known of its container."""
+    import traceback
+
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    write_atomically(directory, EXECS_CRASH, traceback.format_exc().encode())

@@ -34,7 +34,7 @@ def open_state_dir(path: str) -> tuple[int, bool]:
         raise InvalidArgument(f"the state directory {path!r} is not absolute")
     made = False
     try:
-        os.mkdir(path, 0o700)
+        _make(path)
         made = True
     except FileExistsError:
         pass
@@ -42,6 +42,19 @@ def open_state_dir(path: str) -> tuple[int, bool]:
     if not made:
         state.forget(directory)
     return directory, made
+
+
+def _make(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:  # the first exec in a run, whose own directory is not made again
+        try:
+            os.mkdir(os.path.dirname(path), 0o700)
+        except FileExistsError:
+            pass  # another one was faster
+        except FileNotFoundError:
+            raise Conflict("the container has ended") from None
+        os.mkdir(path, 0o700)
 
 
 def open_streams(open_stdin: bool) -> Streams:

@@ -44,7 +44,7 @@ from wherry.runtime.monitor.held import bound_to
 from wherry.runtime.monitor.memory_kills import MemoryKills
 from wherry.runtime.monitor.output_log import OutputLog
 from wherry.runtime.ops.devices import set_size
-from wherry.runtime.state import CRASH, write_atomically, write_exit
+from wherry.runtime.state import write_exit
 from wherry.sys.faults import reach
 
 CHUNK = 32 * 1024
@@ -85,9 +85,11 @@ class Monitor:
     def _take(self, fds: list[int]) -> None:
         """Take the descriptors in the order that :class:`Keep` describes."""
         keep = self._keep
-        self._pidfd, connection, listener, *rest = fds
-        self._listener = socket.socket(fileno=listener)
-        self._listener.setblocking(False)
+        self._pidfd, connection, *rest = fds
+        self._listener: socket.socket | None = None
+        if keep.recorded:
+            self._listener = socket.socket(fileno=rest.pop(0))
+            self._listener.setblocking(False)
         self._stdin: int | None = None
         self._master: int | None = None
         if keep.terminal:
@@ -97,7 +99,7 @@ class Monitor:
             self._outputs = {rest.pop(0): 1, rest.pop(0): 2}
         client = rest.pop(0) if keep.attach else None
         kills = [rest.pop(0)] if keep.follow_kills else []
-        self._state_dir = rest.pop(0)
+        self._state_dir = rest.pop(0) if keep.recorded else None
         if keep.stdin:
             self._stdin = rest.pop(0)
         if keep.follow_kills:
@@ -110,7 +112,8 @@ class Monitor:
 
     def _begin(self) -> None:
         self._watch(self._pidfd, select.EPOLLIN, self._on_exit)
-        self._watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
+        if self._listener is not None:
+            self._watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
         for fd in self._outputs:
             os.set_blocking(fd, False)
             self._watch(fd, select.EPOLLIN, self._on_output)
@@ -145,19 +148,16 @@ class Monitor:
         self._log.end_shipper()
         return True
 
-    def leave_trace(self, text: str) -> None:
-        """Write down what the process died of that this monitor is in."""
-        write_atomically(self._state_dir, CRASH, text.encode())
-
     def close(self) -> None:
         """Let go of all descriptors, in a process that goes on."""
         for sock in (self._listener, *self._connections.values()):
-            self._forget(sock.fileno())
-            sock.close()
-        stdin = () if self._stdin is None else (self._stdin,)
-        for fd in {self._pidfd, self._state_dir, *self._outputs, *stdin}:
-            self._forget(fd)
-            os.close(fd)
+            if sock is not None:
+                self._forget(sock.fileno())
+                sock.close()
+        for fd in {self._pidfd, self._state_dir, *self._outputs, self._stdin}:
+            if fd is not None:
+                self._forget(fd)
+                os.close(fd)
 
     def _undelivered(self) -> bool:
         """Whether a client still has output to take; the others are let go."""
@@ -354,6 +354,8 @@ class Monitor:
     # --- the engine ---
 
     def _on_connect(self, _fd: int) -> None:
+        if self._listener is None:
+            return
         try:
             sock, _ = self._listener.accept()
         except OSError:
@@ -477,14 +479,18 @@ class Monitor:
         close_all(self._held)  # whoever hears of the end may want the ports again
         run_poststop(self._keep)
         self._exited = Exited(code, oom_killed, now)
-        try:
-            status = ExitStatus(code=code, oom_killed=oom_killed, finished_ns=now)
-            write_exit(self._state_dir, status)
-        except OSError:
-            pass  # the directory was removed, or the disk is full: the engine is told below
-        reach("monitor.recorded")
+        self._record(ExitStatus(code=code, oom_killed=oom_killed, finished_ns=now))
         for sock in list(self._connections.values()):
             self._say(sock, self._exited)
         reach("monitor.told")
         for fd in list(self._outputs):
             self._forget(fd)
+
+    def _record(self, status: ExitStatus) -> None:
+        if self._state_dir is None:
+            return
+        try:
+            write_exit(self._state_dir, status)
+        except OSError:
+            pass  # the directory was removed, or the disk is full: the engine is told
+        reach("monitor.recorded")
