@@ -146,3 +146,24 @@ def test_an_id_mapped_mount_has_the_mappings_of_the_container(oci: Bundles, tmp_
         config["mounts"].append({**one, "options": ["bind", "idmap"]})
 
     assert oci.lines("stat", "-c", "%u %g", "/tmp/file", edit=edit) == ["5 6"]
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_the_loopback_of_a_new_network_namespace_is_up(oci: Bundles, users: bool) -> None:
+    open_up(oci)
+
+    def edit(config: Config) -> None:
+        if users:
+            with_users(config)
+
+    # Its address has a route as soon as it is up.
+    assert oci.lines("grep", "127.0.0.1", "/proc/net/fib_trie", edit=edit)
+
+
+def test_the_loopback_of_a_network_namespace_that_is_joined_is_left(
+    oci: Bundles, neighbour: int
+) -> None:
+    def edit(config: Config) -> None:
+        namespace(config, "network", f"/proc/{neighbour}/ns/net")
+
+    assert oci.lines("cat", "/sys/class/net/lo/operstate", edit=edit) == ["down"]

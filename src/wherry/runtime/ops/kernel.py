@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
+import socket
+import struct
 from collections.abc import Sequence
 
 from wherry.errors import NotSupported, PermissionDenied
@@ -22,6 +25,10 @@ from wherry.sys.namespaces import (
 from wherry.sys.process import ioprio_set, join_session_keyring, personality, sched_setattr
 
 _ROOM = 1024  # bytes, for what the monitor says
+# netdevice(7), "Ioctls": the flags of an interface in a struct ifreq
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_IFREQ = struct.Struct("16sH22x")
 
 
 def wait_for(setup: Setup, step: str) -> list[int]:
@@ -129,6 +136,17 @@ class JoinPassedNetwork(Op, frozen=True):
         if setup.netns_fd is None:
             raise OSError(errno.EBADF, "no descriptor was passed")
         setns(setup.netns_fd, CLONE_NEWNET)
+
+
+class RaiseLoopback(Op, frozen=True):
+    """Let a new network namespace be reached by itself: its loopback is down at first."""
+
+    def describe(self) -> str:
+        return "set the loopback interface up"
+
+    def execute(self, setup: Setup) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            fcntl.ioctl(sock, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP))
 
 
 class JoinContainer(Op, frozen=True):

@@ -10,7 +10,13 @@ import msgspec
 from wherry.errors import InvalidArgument
 from wherry.model.runtime_spec import Linux, LinuxNamespace
 from wherry.runtime.ops.base import Op
-from wherry.runtime.ops.kernel import AwaitMappings, BecomeRoot, JoinNamespace, JoinPassedNetwork
+from wherry.runtime.ops.kernel import (
+    AwaitMappings,
+    BecomeRoot,
+    JoinNamespace,
+    JoinPassedNetwork,
+    RaiseLoopback,
+)
 from wherry.runtime.plan.passage import Passage
 from wherry.sys import namespaces as ns
 
@@ -143,6 +149,8 @@ def joining_ops(names: Namespaces, passage: Passage) -> Iterator[Op]:
         yield AwaitMappings()
     elif names.joins("user"):
         yield BecomeRoot()
+    if names.made & ns.CLONE_NEWNET:
+        yield RaiseLoopback()
 
 
 def in_order(joined: Sequence[LinuxNamespace]) -> list[LinuxNamespace]:
