@@ -57,6 +57,19 @@ def test_working_directory(oci: Bundles) -> None:
     assert oci.lines("pwd", edit=process(cwd="/data")) == ["/data"]
 
 
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_working_directory_that_the_image_lacks_is_made(oci: Bundles, readonly: bool) -> None:
+    def edit(config: Config) -> None:
+        config["root"]["readonly"] = readonly
+        config["process"]["cwd"] = "/data/new/deep"
+
+    script = "pwd; ls -A; touch /data/x 2>/dev/null && echo writable"
+    assert oci.lines("sh", "-c", f"{script}; true", edit=edit) == [
+        "/data/new/deep",
+        *([] if readonly else ["writable"]),
+    ]
+
+
 def test_a_working_directory_must_be_absolute(oci: Bundles) -> None:
     done = oci.run("pwd", edit=process(cwd="data"))
     assert done.returncode != 0

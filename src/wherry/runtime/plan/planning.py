@@ -188,7 +188,6 @@ def plan_container(
             seccomp=_seccomp(linux, filters, msgspec.structs.replace(state, status="created")),
             personality=linux.personality,
             start_hooks=hook_ops(hooks.start_container, state, "created", "startContainer"),
-            make_cwd=True,
             die_with_parent=die_with_parent,
             preserve_fds=preserve_fds,
             await_start=await_start,

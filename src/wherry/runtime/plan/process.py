@@ -27,7 +27,6 @@ from wherry.runtime.ops.program import (
     FindHome,
     FindProgram,
     LoadSeccomp,
-    MakeWorkingDirectory,
     NoNewPrivileges,
     SetSecurityLabel,
     SetStdio,
@@ -76,7 +75,6 @@ def process_ops(
     seccomp: LoadSeccomp | None,
     personality: LinuxPersonality | None,
     start_hooks: Sequence[Op] = (),
-    make_cwd: bool = False,
     die_with_parent: bool = True,
     preserve_fds: int = 0,
     await_start: bool = False,
@@ -89,8 +87,6 @@ def process_ops(
     become = _become_user(
         process, needs_admin=seccomp is not None and not process.no_new_privileges
     )
-    if make_cwd and process.cwd != "/":
-        yield MakeWorkingDirectory(process.cwd)
     yield SetStdio(user.uid)
     yield FindHome(process.env, user.uid)
     yield SetAffinity(parse_cpus(cpus) if cpus else ALL_CPUS)

@@ -38,6 +38,7 @@ from wherry.runtime.ops.mounts import (
     ReadOnlyPath,
     Remount,
 )
+from wherry.runtime.ops.program import MakeWorkingDirectory
 from wherry.runtime.plan.mount_options import Options, parse_options, propagation_flags
 from wherry.runtime.plan.namespaces import Namespaces
 from wherry.snapshot.api import OverlayMount
@@ -119,6 +120,8 @@ def tree_ops(spec: Spec, linux: Linux, tree: Tree) -> Iterator[Op]:
         yield AwaitHooks()
     yield from hook_ops(hooks.create_container, tree.state, "creating", "createContainer")
     yield _entering_op(tree)
+    if spec.process.cwd != "/":
+        yield MakeWorkingDirectory(spec.process.cwd)  # in a root that is to be read-only, too
     if spec.root.readonly or propagation:
         yield FinishRoot(spec.root.readonly, propagation)
 
