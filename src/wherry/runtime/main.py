@@ -8,15 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from wherry.runtime.protect import protect_this_process
-
-_ENTERING = frozenset({"create", "run", "exec"})
+from wherry.runtime.protect import ENTERING, protect_this_process
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program's entry; returns its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if not _ENTERING.isdisjoint(arguments):
+    if not ENTERING.isdisjoint(arguments):
         protect_this_process(arguments)
     from wherry.runtime.oci.commands import command
 

@@ -17,12 +17,8 @@ from wherry.sys import mount as m
 from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
 _NEEDED = ("wherry", "msgspec")
-# msgspec does without typing_extensions, which would bring inspect, ast and tokenize along.
-_AGAIN = (
-    "import sys,gc;gc.disable();"  # which would look at every module that is imported
-    "sys.path[:0]=sys.argv.pop(1).split(':');sys.modules['typing_extensions']=None;"
-    "from wherry.runtime.protect import go_on;go_on()"
-)
+ENTERING = frozenset({"create", "run", "exec"})
+"""Commands whose process enters a container."""
 
 
 def protected_interpreter() -> int | None:
@@ -50,9 +46,27 @@ def protect_this_process(arguments: Sequence[str]) -> None:
     fd = protected_interpreter()
     if fd is None:
         return
-    again = [sys.executable, "-IS", "-c", _AGAIN, ":".join(_library()), *arguments]
+    program = [sys.executable, "-IS", "-c", again_as(), *arguments]
     kept = {"PATH": os.environ["PATH"]} if "PATH" in os.environ else {}
-    os.execve(f"/proc/self/fd/{fd}", again, kept)
+    os.execve(f"/proc/self/fd/{fd}", program, kept)
+
+
+def again_as() -> str:
+    """The program that is executed again: it finds our modules, and nothing else that is installed.
+
+    msgspec does without typing_extensions, which would bring inspect, ast and tokenize along.
+    """
+    return (
+        "import sys,gc;gc.disable();"  # which would look at every module that is imported
+        f"sys.path[:0]={_library()!r};sys.modules['typing_extensions']=None;"
+        "from wherry.runtime.protect import go_on;go_on()"
+    )
+
+
+def is_protected() -> bool:
+    """Whether nobody can write to the interpreter that this process executes through its
+    ``/proc/PID/exe``: it is on a read-only mount (statvfs(3))."""
+    return bool(os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY)
 
 
 def _library() -> list[str]:
@@ -64,6 +78,8 @@ def _library() -> list[str]:
 def go_on() -> None:
     """What is executed again; never returns."""
     prctl(PR_SET_DUMPABLE, 0)
+    if not ENTERING.isdisjoint(sys.argv) and not is_protected():
+        protect_this_process(sys.argv[1:])
     leave_out()
     from wherry.runtime.oci.commands import command
 
