@@ -77,6 +77,7 @@ class _Data(ctypes.Structure):
     ]
 
 
+_Pair = _Data * 2  # for 64 capabilities; to make this type takes longer than the call
 _capset = syscall("capset", c_void_p, c_void_p)
 _capget = syscall("capget", c_void_p, c_void_p)
 
@@ -99,7 +100,7 @@ def names_of(mask: int) -> tuple[str, ...]:
 def capget() -> tuple[int, int, int]:
     """capget(2) of the calling thread: effective, permitted, inheritable."""
     header = _Header(_VERSION_3, 0)
-    data = (_Data * 2)()
+    data = _Pair()
     check(_capget(ctypes.byref(header), ctypes.byref(data)))
     low, high = data
     return (
@@ -113,7 +114,7 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2) of the calling thread."""
     header = _Header(_VERSION_3, 0)
     low = 0xFFFFFFFF
-    data = (_Data * 2)(
+    data = _Pair(
         _Data(effective & low, permitted & low, inheritable & low),
         _Data(effective >> 32, permitted >> 32, inheritable >> 32),
     )

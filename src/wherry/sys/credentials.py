@@ -6,20 +6,21 @@ The C library's functions of these names, and so those of ``os``, change all thr
 
 from __future__ import annotations
 
-import ctypes
+import struct
 from collections.abc import Sequence
-from ctypes import c_size_t, c_uint, c_void_p
+from ctypes import c_char_p, c_size_t, c_uint
 
 from wherry.sys._libc import check, syscall
 
-_setgroups = syscall("setgroups", c_size_t, c_void_p)
+_setgroups = syscall("setgroups", c_size_t, c_char_p)
 _setresgid = syscall("setresgid", c_uint, c_uint, c_uint)
 _setresuid = syscall("setresuid", c_uint, c_uint, c_uint)
 
 
 def setgroups(groups: Sequence[int]) -> None:
     """setgroups(2): exactly these supplementary groups."""
-    check(_setgroups(len(groups), ctypes.byref((c_uint * len(groups))(*groups))))
+    # An array's type of ctypes would have to be made first, for each length.
+    check(_setgroups(len(groups), struct.pack(f"={len(groups)}I", *groups)))
 
 
 def setresgid(gid: int) -> None:

@@ -8,13 +8,15 @@ import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.patience import patience
 from tests.root.runtime.boxes import CAPABILITIES, NAMESPACES, Box, eventually, wait
 
 from wherry.errors import InvalidArgument, WherryError
-from wherry.model.runtime_spec import LinuxNamespace, User
+from wherry.model import docker_defaults as docker
+from wherry.model.runtime_spec import LinuxDevice, LinuxNamespace, Mount, User
 from wherry.runtime.client import LauncherRuntime
 from wherry.runtime.host import find_host
 from wherry.runtime.launch.launcher import SPARES
@@ -33,9 +35,22 @@ _STATUS = (
     "cat /proc/self/oom_score_adj; cut -d: -f2- /proc/self/cgroup; cat /proc/1/comm; "
     "ls /proc/self/fd; ls /dev; cut -d' ' -f5-7 /proc/1/stat"
 )
+_TREE = (
+    "cut -d' ' -f3- /proc/self/mountinfo | sed 's,upperdir.*,,'; ls -lR /dev | sed 's/..:.. / /'; "
+    "for name in /proc/* /proc/sys/kernel/hostname; do stat -c '%n %F %t %T %a' $name; done "
+    "| grep -v '^/proc/[0-9]'; ls -l /sys/firmware; touch /proc/sys/kernel/domainname 2>&1"
+)
 _OWN_TIME = tuple(LinuxNamespace(type=kind) for kind in (*NAMESPACES, "time"))
 """Only a process that is cloned for it gets this."""
 _PATIENCE = patience(20.0)
+_MOUNTS = (*(docker.PROC, docker.DEV, docker.PTS, docker.SYS, docker.CGROUP, docker.MQUEUE),)
+_MADE_BEFORE = {
+    "mounts": (*_MOUNTS, docker.shm()),
+    "linux_masked_paths": docker.MASKED_PATHS,
+    "linux_readonly_paths": docker.READONLY_PATHS,
+}
+"""Mounts that an init makes while it waits."""
+_BETWEEN = Mount(destination="/dev/between", type="tmpfs", source="tmpfs", options=("mode=700",))
 
 
 @pytest.fixture
@@ -109,6 +124,61 @@ def test_as_confined_as_a_clone(box: Box, process: dict[str, object], terminal: 
 def _without_names(lines: list[str]) -> list[str]:
     """Without the numbers of devices, and of namespaces' file systems, that differ each time."""
     return [line.partition(" - ")[2] or line for line in lines]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        _MADE_BEFORE,
+        {**_MADE_BEFORE, "linux_masked_paths": (*docker.MASKED_PATHS, "/proc/uptime")},
+        {**_MADE_BEFORE, "linux_masked_paths": docker.MASKED_PATHS[::-1]},
+        {**_MADE_BEFORE, "linux_masked_paths": ()},
+        {**_MADE_BEFORE, "mounts": (*_MOUNTS, docker.shm(1 << 20))},
+        {**_MADE_BEFORE, "mounts": (*_MOUNTS, docker.shm(), _BETWEEN)},
+        {
+            **_MADE_BEFORE,
+            "linux_devices": (LinuxDevice(type="c", path="/dev/x", major=1, minor=3),),
+        },
+    ],
+    ids=["usual", "more hidden", "other order", "nothing hidden", "shm", "between", "device"],
+)
+def test_the_same_mounts_as_in_a_clone(box: Box, options: dict[str, Any]) -> None:
+    ready = _waiting(box)
+    waited = box.run("sh", "-c", _TREE, **options)
+    cloned = box.run("sh", "-c", _TREE, **options, linux_namespaces=_OWN_TIME)
+
+    assert waited.process.pid in ready
+    # The kernel lists mounts in the order in which they were made (since Linux 6.8).
+    assert sorted(_without_names(waited.lines)) == sorted(_without_names(cloned.lines))
+    assert len(waited.lines) > 60
+
+
+def test_what_was_mounted_beforehand_is_used_once(box: Box) -> None:
+    ready = {pid: _premade(pid) for pid in _waiting(box)}
+    used = []
+    for _ in range(2):
+        pid = box.start("sleep", "100", **_MADE_BEFORE).pid
+        used.append({os.stat(f"/proc/{pid}/root/{name}").st_dev for name in ("proc", "dev")})
+        assert used[-1] <= ready[pid]
+
+    assert not used[0] & used[1]
+
+
+def _premade(pid: int) -> set[int]:
+    """The file systems that an init has opened, once it is back where it was made."""
+    home = os.stat("/proc/self/ns/mnt").st_ino
+    found: set[int] = set()
+
+    def are_all_there() -> bool:
+        found.update(_devices(f"/proc/{pid}/fd"))
+        return len(found) > 3 and os.stat(f"/proc/{pid}/ns/mnt").st_ino == home
+
+    eventually(are_all_there)
+    return found
+
+
+def _devices(directory: str) -> set[int]:
+    return {os.stat(f"{directory}/{name}").st_dev for name in os.listdir(directory)}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from wherry.engine.spec import (
     resolve_devices,
 )
 from wherry.engine.spec.capabilities import DEFAULT
-from wherry.engine.spec.security import MASKED_PATHS, READONLY_PATHS
 from wherry.errors import InternalError, InvalidArgument, NotSupported
 from wherry.model.container import (
     ContainerConfig,
@@ -30,6 +29,7 @@ from wherry.model.container import (
     Ulimit,
     WeightDevice,
 )
+from wherry.model.docker_defaults import MASKED_PATHS, READONLY_PATHS
 from wherry.model.runtime_spec import LinuxDeviceCgroup, Mount, Spec
 from wherry.sys.caps import NAMES
 

@@ -12,10 +12,10 @@ from wherry.engine.spec.idmaps import Mappings, id_mappings
 from wherry.engine.spec.inputs import NameFiles, SpecInputs
 from wherry.engine.spec.remap import with_users
 from wherry.errors import InvalidArgument
+from wherry.model import docker_defaults as docker
 from wherry.model.container import TmpfsOptions
 from wherry.model.runtime_spec import LAYER_OPTION, SUBDIRECTORY_OPTION, Mount
 
-DEFAULT_SHM_SIZE = 64 * 1024 * 1024
 _NO_MAPPINGS: Mappings = ((), ())
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
@@ -23,37 +23,6 @@ _RECURSIVE_READ_ONLY_KERNEL = (5, 12)  # mount_setattr(2)
 
 # Those stay writable in a container with a read-only root.
 _ALWAYS_WRITABLE = frozenset({"/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"})
-
-_PROC = Mount(
-    destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")
-)
-_DEV = Mount(
-    destination="/dev",
-    type="tmpfs",
-    source="tmpfs",
-    options=("nosuid", "strictatime", "mode=755", "size=65536k"),
-)
-_PTS = Mount(
-    destination="/dev/pts",
-    type="devpts",
-    source="devpts",
-    options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-)
-_SYS = Mount(
-    destination="/sys", type="sysfs", source="sysfs", options=("nosuid", "noexec", "nodev", "ro")
-)
-_CGROUP = Mount(
-    destination="/sys/fs/cgroup",
-    type="cgroup",
-    source="cgroup",
-    options=("ro", "nosuid", "noexec", "nodev"),
-)
-_MQUEUE = Mount(
-    destination="/dev/mqueue",
-    type="mqueue",
-    source="mqueue",
-    options=("nosuid", "noexec", "nodev"),
-)
 
 
 def container_mounts(inputs: SpecInputs) -> tuple[Mount, ...]:
@@ -68,9 +37,9 @@ def container_mounts(inputs: SpecInputs) -> tuple[Mount, ...]:
 
 
 def _defaults(inputs: SpecInputs) -> Iterator[Mount]:
-    yield from (_PROC, _DEV, _PTS, _SYS, _CGROUP)
+    yield from (docker.PROC, docker.DEV, docker.PTS, docker.SYS, docker.CGROUP)
     if inputs.users is None or inputs.host.ipc_mode != "host":  # which they have no power over
-        yield _MQUEUE
+        yield docker.MQUEUE
     shm = _shm(inputs)
     if shm is not None:
         yield shm
@@ -83,13 +52,7 @@ def _shm(inputs: SpecInputs) -> Mount | None:
     shared = "/dev/shm" if mode == "host" else inputs.joined.shm
     if shared:
         return Mount(destination="/dev/shm", type="bind", source=shared, options=("rbind",))
-    size = inputs.host.shm_size or DEFAULT_SHM_SIZE
-    return Mount(
-        destination="/dev/shm",
-        type="tmpfs",
-        source="shm",
-        options=("nosuid", "noexec", "nodev", "mode=1777", f"size={size}"),
-    )
+    return docker.shm(inputs.host.shm_size or docker.SHM_SIZE)
 
 
 def _is_taken(destination: str, taken: set[str]) -> bool:

@@ -10,32 +10,10 @@ from wherry.engine.spec.facts import HostFacts
 from wherry.engine.spec.selinux import check_label
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import HostConfig
+from wherry.model.docker_defaults import MASKED_PATHS, READONLY_PATHS
 from wherry.model.runtime_spec import LinuxSeccomp
 from wherry.runtime.seccomp.docker import load_profile
 from wherry.runtime.seccomp.profile import default_profile
-
-# What the kernel tells through procfs and sysfs about the host, or lets root change there.
-MASKED_PATHS = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READONLY_PATHS = (
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-)
 
 DEFAULT_APPARMOR = "wherry-default"
 """The profile of containers that name none (:mod:`wherry.engine.host.apparmor` loads it)."""

@@ -22,6 +22,7 @@ from wherry.runtime.execs.server import ExecServer
 from wherry.runtime.host import find_host, is_in_version_2
 from wherry.runtime.launch import keeper, starter
 from wherry.runtime.launch.outset import OpenedExec
+from wherry.runtime.launch.premade import Premade
 from wherry.runtime.launch.ready import hold_ready
 from wherry.runtime.launch.ready_rehearsal import rehearse_init, rehearse_request
 from wherry.runtime.launch.rehearsal import rehearse
@@ -155,9 +156,9 @@ class Launcher:
         finally:
             os._exit(0)
 
-    def _prepare_init(self) -> None:
+    def _prepare_init(self) -> tuple[Premade, ...]:
         self._title.set("wherry-init (waiting)")
-        rehearse_init(self._host)
+        return rehearse_init(self._host)
 
     def _be_starter(self, monitor: socket.socket, monitor_pid: int) -> None:
         """Never returns."""

@@ -2,8 +2,9 @@
 
 To clone a process when the request has come (spawn.py) is to copy the interpreter, and copy and
 original alike then fault on every page that they write to. So a starter clones one beforehand, as
-a child of its monitor. It has touched what planning touches before anybody waits for it, makes the
-other namespaces itself, and becomes the program.
+a child of its monitor. It has touched what planning touches before anybody waits for it, and made
+what most containers have alike (premade.py); it makes the other namespaces itself, and becomes the
+program.
 
     starter                                   init held ready
     Start, with the network namespace ----->  read and plan
@@ -22,7 +23,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -30,6 +31,7 @@ from wherry.errors import WherryError
 from wherry.runtime.api import StartRequest
 from wherry.runtime.documents import read_spec
 from wherry.runtime.host import Host
+from wherry.runtime.launch.premade import Premade, with_trees
 from wherry.runtime.launch.spawn import Child, become
 from wherry.runtime.messages import (
     Declined,
@@ -48,6 +50,7 @@ from wherry.runtime.plan.planning import Plan, plan_container
 from wherry.runtime.title import set_own_name
 from wherry.sys.files import close_range
 from wherry.sys.namespaces import (
+    CLONE_NEWIPC,
     CLONE_NEWPID,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
@@ -56,6 +59,8 @@ from wherry.sys.namespaces import (
     unshare,
 )
 from wherry.sys.process import PR_SET_PDEATHSIG, prctl
+
+_MADE = CLONE_NEWPID | CLONE_NEWIPC  # with it; the others it makes itself
 
 _plans = msgspec.json.Decoder(Plan)
 
@@ -90,7 +95,7 @@ class ReadyInit:
         return _plans.decode(answer.plan)
 
 
-def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
+def hold_ready(host: Host, prepare: Callable[[], tuple[Premade, ...]]) -> ReadyInit | None:
     """Clone one, a child of this process's parent, which calls ``prepare`` before it waits.
 
     None on cgroup v2, where a process is best born in its group: to move it there later makes the
@@ -99,7 +104,7 @@ def hold_ready(host: Host, prepare: Callable[[], None]) -> ReadyInit | None:
     if host.layout.unified or host.layout.beside:
         return None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid, pidfd = clone3(CLONE_NEWPID | CLONE_PARENT)
+    pid, pidfd = clone3(_MADE | CLONE_PARENT)
     if pid == 0:
         _wait(theirs, host, prepare)
     theirs.close()
@@ -113,7 +118,7 @@ def suits(plan: Plan) -> bool:
     and is to enter its control group itself.
     """
     return (
-        plan.clone_flags & (CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWTIME) == CLONE_NEWPID
+        plan.clone_flags & (_MADE | CLONE_NEWUSER | CLONE_NEWTIME) == _MADE
         and not (plan.passage or plan.prepared_mounts or plan.listener)
         and not (plan.born_inside or plan.moved or plan.scope)
     )
@@ -145,24 +150,30 @@ class MakeNamespaces(Op, frozen=True):
         unshare(self.flags)
 
 
-def _wait(channel: socket.socket, host: Host, prepare: Callable[[], None]) -> None:
+def _wait(channel: socket.socket, host: Host, prepare: Callable[[], tuple[Premade, ...]]) -> None:
     """The life of one; never returns."""
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         close_range(3, channel.fileno() - 1)
         close_range(channel.fileno() + 1)
         set_own_name(b"wherry-init")
-        prepare()
+        premade = prepare()
         packet = receive(channel, to_launcher)
         if packet is not None and isinstance(packet[0], Start):
-            _set_up(packet[0].request, packet[1], channel, host)
+            _set_up(packet[0].request, packet[1], channel, host, premade)
     except BaseException:  # noqa: BLE001 - a defect of ours
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(255)
 
 
-def _set_up(request: StartRequest, fds: list[int], channel: socket.socket, host: Host) -> None:
+def _set_up(
+    request: StartRequest,
+    fds: list[int],
+    channel: socket.socket,
+    host: Host,
+    premade: Sequence[Premade],
+) -> None:
     """Become the container; returns if that was declined."""
     try:
         plan = plan_start(request, host)
@@ -173,7 +184,7 @@ def _set_up(request: StartRequest, fds: list[int], channel: socket.socket, host:
         send(channel, Declined())
         return
     send(channel, _planned(plan, host))
-    ops = (MakeNamespaces(plan.clone_flags & ~CLONE_NEWPID), *plan.ops)
+    ops = (MakeNamespaces(plan.clone_flags & ~_MADE), *with_trees(plan.ops, premade))
     netns = fds[0] if fds else None
     become(msgspec.structs.replace(plan, ops=ops), Setup(channel, netns_fd=netns))
 

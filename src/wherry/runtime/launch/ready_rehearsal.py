@@ -13,6 +13,7 @@ from contextlib import suppress
 from wherry.errors import WherryError
 from wherry.runtime.api import StartRequest
 from wherry.runtime.host import Host
+from wherry.runtime.launch.premade import Premade, premake
 from wherry.runtime.launch.rehearsal import rehearse_start
 from wherry.runtime.messages import Start, close_all, receive, send, to_launcher
 from wherry.runtime.ops.base import Op, Setup
@@ -38,11 +39,12 @@ def rehearse_request() -> None:
     close_all(packet[1] if packet is not None else ())
 
 
-def rehearse_init(host: Host) -> None:
+def rehearse_init(host: Host) -> tuple[Premade, ...]:
     """Take a request, plan a container, and carry out what changes nothing, or only what a plan
-    changes again."""
+    changes again. Returns mounts for the container that is to come."""
     rehearse_request()
-    rehearse_start(host)
+    _, plan = rehearse_start(host)
+    premade = premake(plan.ops)
     setup = Setup(None)
     setup.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for op in _harmless():
@@ -50,6 +52,7 @@ def rehearse_init(host: Host) -> None:
             op.execute(setup)
     os.close(setup.root_fd)
     os.close(setup.proc_fd)
+    return premade
 
 
 def _harmless() -> tuple[Op, ...]:

@@ -10,7 +10,20 @@ import os
 
 import msgspec
 
-from wherry.model.runtime_spec import Spec
+from wherry.model import docker_defaults as docker
+from wherry.model.runtime_spec import (
+    OCI_VERSION,
+    Capabilities,
+    Linux,
+    LinuxNamespace,
+    Mount,
+    NamespaceType,
+    Process,
+    Rlimit,
+    Root,
+    Spec,
+    User,
+)
 from wherry.runtime import state
 from wherry.runtime.api import LogSettings
 from wherry.runtime.documents import spec_decoder
@@ -22,7 +35,7 @@ from wherry.runtime.plan.planning import Plan, plan_container, plan_exec
 
 def rehearse(host: Host) -> None:
     """Read, plan and write down a container and an exec that are never started."""
-    spec = rehearse_start(host)
+    spec, _ = rehearse_start(host)
     message = to_launcher.decode(_EXEC)
     if not isinstance(message, Exec):
         raise TypeError("the sample is no exec")
@@ -38,11 +51,11 @@ def rehearse(host: Host) -> None:
     _write_down(plan, host)
 
 
-def rehearse_start(host: Host) -> Spec:
+def rehearse_start(host: Host) -> tuple[Spec, Plan]:
     """Read and plan a container."""
     spec = spec_decoder.decode(_SPEC)
-    plan_container(spec, "sample", "/", rootfs=None, layout=host.layout, filters=host.filters)
-    return spec
+    layout, filters = host.layout, host.filters
+    return spec, plan_container(spec, "sample", "/", rootfs=None, layout=layout, filters=filters)
 
 
 def _write_down(plan: Plan, host: Host) -> None:
@@ -83,30 +96,36 @@ def _write_down(plan: Plan, host: Host) -> None:
     os.close(os.pidfd_open(pid))
 
 
-_TEXTS = b",".join(b'"NAME_%d=value"' % number for number in range(400))
+_TEXTS = tuple(f"NAME_{number}=value" for number in range(400))
 """As many as the names of system calls in a usual filter."""
 
-_SPEC = b"""{
-  "ociVersion": "1.2.0",
-  "root": {"path": "rootfs"},
-  "hostname": "sample",
-  "process": {
-    "cwd": "/", "args": ["true"], "env": [TEXTS], "user": {"uid": 1, "gid": 1},
-    "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
-    "capabilities": {"bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]}
-  },
-  "mounts": [
-    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
-    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
-    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
-    {"destination": "/data", "type": "bind", "source": "/", "options": ["rbind", "rprivate"]}
-  ],
-  "linux": {
-    "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"}, {"type": "uts"}],
-    "devices": [{"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229}],
-    "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"]
-  }
-}""".replace(b"TEXTS", _TEXTS)
+_BIND = Mount(destination="/data", type="bind", source="/", options=("rbind", "rprivate"))
+_NAMESPACES: tuple[NamespaceType, ...] = ("mount", "pid", "ipc", "cgroup", "uts")
+_SPEC = msgspec.json.encode(
+    Spec(
+        oci_version=OCI_VERSION,
+        root=Root(path="rootfs"),
+        hostname="sample",
+        process=Process(
+            cwd="/",
+            args=("true",),
+            env=_TEXTS,
+            user=User(uid=1, gid=1),
+            rlimits=(Rlimit(type="RLIMIT_CORE", soft=0, hard=0),),
+            capabilities=Capabilities(bounding=("CAP_CHOWN",), permitted=("CAP_CHOWN",)),
+        ),
+        mounts=(
+            *(docker.PROC, docker.DEV, docker.PTS, docker.SYS, docker.CGROUP, docker.MQUEUE),
+            docker.shm(),
+            _BIND,
+        ),
+        linux=Linux(
+            namespaces=tuple(LinuxNamespace(type=kind) for kind in _NAMESPACES),
+            masked_paths=docker.MASKED_PATHS,
+            readonly_paths=docker.READONLY_PATHS,
+        ),
+    )
+)
 
 _EXEC = b"""{
   "type": "exec",

@@ -1,0 +1,147 @@
+"""Mounts that an init makes while it waits: /proc and /dev, which most containers have alike.
+
+They are made by a plan's own operations, in a mount namespace for the moment, and kept as detached
+trees. A container whose plan begins with the same operations there gets the trees in their place;
+for another one the operations are carried out. A tree belongs to one init, and so to one container:
+its procfs shows the PID namespace of that init, its mqueue the IPC namespace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from wherry.errors import WherryError
+from wherry.runtime.ops.base import Op, Setup, run
+from wherry.runtime.ops.mounts import MaskPath, MountFilesystem, ReadOnlyPath
+from wherry.runtime.ops.rooted import make_in, open_in
+from wherry.sys import mount as m
+from wherry.sys.namespaces import CLONE_NEWNS, setns, unshare
+
+_PLACES = ("/proc", "/dev")
+
+
+class Premade(msgspec.Struct, frozen=True):
+    """A detached tree of mounts: ``ops`` are ``mount`` and all in a plan that work below that.
+    ``absent`` are those of them that found nothing to hide. It may come yet, with a driver."""
+
+    mount: MountFilesystem
+    ops: tuple[Op, ...]
+    absent: frozenset[Op]
+    tree: int
+
+    def done(self) -> frozenset[Op]:
+        """Those that need not be carried out any more."""
+        skip = len(self.mount.target) + 1
+        return frozenset(self.ops) - {
+            op for op in self.absent if os.access(place_of(op)[skip:], os.F_OK, dir_fd=self.tree)
+        }
+
+
+class AttachTree(Op, frozen=True):
+    """Put a tree where ``mount`` would have mounted."""
+
+    mount: MountFilesystem
+    tree: int
+
+    def describe(self) -> str:
+        return self.mount.describe()
+
+    def execute(self, setup: Setup) -> None:
+        mount = self.mount
+        target = make_in(
+            setup.root_fd, mount.target, directory=True, links=mount.follow, created=setup.created
+        )
+        m.attach(self.tree, target)
+        os.close(target)
+        os.close(self.tree)
+
+
+def premake(ops: Sequence[Op]) -> tuple[Premade, ...]:
+    """Carry out those of ``ops`` that make /proc and /dev; nothing is made where one cannot be,
+    which a container that needs it will be told.
+
+    Only for a process with a single thread, which afterwards is where it was before; OSError if it
+    is not.
+    """
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    unshare(CLONE_NEWNS)
+    mask = os.umask(0)  # as operations expect it
+    try:
+        return tuple(_make_trees(ops))
+    except (OSError, WherryError):
+        return ()
+    finally:
+        setns(home, CLONE_NEWNS)
+        os.fchdir(root)  # which need not be that of the namespace
+        os.chroot(".")
+        os.umask(mask)
+        os.close(home)
+        os.close(root)
+
+
+def _make_trees(ops: Sequence[Op]) -> Iterator[Premade]:
+    m.mount("", "/", "", m.MS_PRIVATE | m.MS_REC)  # nothing of this may be seen on the host
+    setup = Setup(None)
+    setup.root_fd = _mount_scratch()
+    for place in _PLACES:
+        mine = at(ops, place)
+        if not mine or not isinstance(mine[0], MountFilesystem):
+            continue
+        run(mine, setup)
+        absent = frozenset(op for op in mine if _hides_nothing(op, setup.root_fd))
+        flags = m.OPEN_TREE_CLONE | m.AT_RECURSIVE
+        tree = m.open_tree(setup.root_fd, place.lstrip("/"), flags)
+        yield Premade(mine[0], mine, absent, tree)
+    for fd in (setup.root_fd, setup.proc_fd, *setup.directories.values()):
+        os.close(fd)
+
+
+def _hides_nothing(op: Op, root: int) -> bool:
+    if not isinstance(op, MaskPath | ReadOnlyPath):
+        return False
+    try:
+        os.close(open_in(root, op.path))
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _mount_scratch() -> int:
+    """An empty root to mount on, above the real one: before Linux 6.15 no mount can be put on one
+    that is not attached itself (move_mount(2))."""
+    context = m.fsopen("tmpfs")
+    m.fsconfig_create(context)
+    scratch = m.fsmount(context)
+    os.close(context)
+    m.move_mount(scratch, "", m.AT_FDCWD, "/", m.MOVE_MOUNT_F_EMPTY_PATH)
+    return scratch
+
+
+def with_trees(ops: tuple[Op, ...], premade: Iterable[Premade]) -> tuple[Op, ...]:
+    """The operations, with trees in place of those that have made them.
+
+    Others may follow at the same place, but none come between: what they do would be done in
+    another order.
+    """
+    for one in premade:
+        if at(ops, one.mount.target)[: len(one.ops)] == one.ops:
+            done = one.done()
+            attach = AttachTree(one.mount, one.tree)
+            ops = tuple(
+                attach if op == one.mount else op for op in ops if op == one.mount or op not in done
+            )
+    return ops
+
+
+def at(ops: Iterable[Op], place: str) -> tuple[Op, ...]:
+    """The operations that work at a place in the container, or below it."""
+    return tuple(op for op in ops if f"{place_of(op)}/".startswith(f"{place}/"))
+
+
+def place_of(op: Op) -> str:
+    """Where an operation works. A link has a target, too: what is in it."""
+    return getattr(op, "path", "") or getattr(op, "target", "")
