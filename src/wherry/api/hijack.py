@@ -6,9 +6,9 @@ is ``101 UPGRADED``, without it 200; after the head the connection is the stream
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any
 
 from wherry.api.context import Context
@@ -41,7 +41,7 @@ async def relay_stream(
     stdin: bool,
     detach_keys: str = "",
     replay: bytes = b"",
-    settled: Callable[[], asyncio.Future[Any]] | None = None,
+    settled: Callable[[], Future[Any]] | None = None,
     wants_frames: bool | None = None,
 ) -> bool:
     """Answer and relay until one side ends; ``replay`` is sent first. Returns whether the client

@@ -29,6 +29,7 @@ from wherry.engine.records import (
 )
 from wherry.engine.system_api import EventApi, SystemApi
 from wherry.engine.volume_api import VolumeBackupApi
+from wherry.errors import WherryError
 from wherry.fs.streams import Readable
 from wherry.model.container import ContainerChanges, ContainerConfig, HostConfig, NetworkingConfig
 from wherry.model.digest import Digest
@@ -293,6 +294,18 @@ class ExecApi(Protocol):
         self, exec_id: str, *, detach: bool, console_size: tuple[int, int] | None = None
     ) -> socket.socket | None:
         """The stream of an attached exec, None for a detached one. Conflict if it ran already."""
+        ...
+
+    def begin(
+        self,
+        exec_id: str,
+        *,
+        console_size: tuple[int, int] | None = None,
+        say: Callable[[WherryError], bytes],
+    ) -> socket.socket | None:
+        """The stream of an attached exec that is not waited for: should it not start, the stream
+        has what ``say`` makes of the reason, and ends. None if it would take time even to ask for
+        it: nothing was done, and :meth:`start` is to be called. Conflict if it ran already."""
         ...
 
     def get(self, exec_id: str) -> Exec: ...

@@ -226,6 +226,17 @@ class Runtime(Protocol):
         container does not run."""
         ...
 
+    def exec_soon(
+        self,
+        request: ExecRequest,
+        fds: Sequence[int],
+        answered: Callable[[Process | WherryError], None],
+    ) -> bool:
+        """The same without waiting: ``answered`` gets the process, or why there is none, in a
+        thread of the runtime's, and ``fds`` stay open until then. False if it would take time even
+        to ask for it: nothing was done, and :meth:`exec` is to be called."""
+        ...
+
     def adopt(self, state_dir: str) -> Process | ExitStatus | None:
         """Take up what another engine process started: the process if it runs, how it ended if
         it left an exit record, None if nothing is known (the host was rebooted)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -12,14 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
-from wherry.cgroup import open_cgroups
-from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound, Unavailable
+from wherry.errors import (
+    Conflict,
+    InternalError,
+    InvalidArgument,
+    Unavailable,
+    WherryError,
+)
 from wherry.runtime import messages as msg
-from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExitStatus, HeldPort, StartRequest
+from wherry.runtime.execs.asking import AskedExec
 from wherry.runtime.execs.channels import ExecChannels, NoExecServerError
 from wherry.runtime.protect import protected_interpreter
+from wherry.runtime.remains import KILLED, connect, status_without_monitor
 from wherry.sys.faults import reach
 
 # msgspec does without typing_extensions, which would bring inspect, ast and tokenize along: 1.4 MB
@@ -28,16 +34,27 @@ _BOOTSTRAP = (
     "import sys;sys.path[:0]=sys.argv.pop().split(':');sys.modules['typing_extensions']=None;"
     "from wherry.runtime.launch.launcher import main;main()"
 )
-_KILLED = 137
 _FIRST_WORD = 5.0  # seconds for a monitor, which may be busy with output, to say who it is
 _PORTS_A_MESSAGE = 1000
 
 Callback = Callable[[ExitStatus], None]
 Deliver = Callable[[msg.ToLauncher, Sequence[int]], None]
+Answered = Callable[["MonitoredProcess | WherryError"], None]
 
 
 class _AskLauncherError(Exception):
     """An exec server leaves an exec to a process of its own."""
+
+
+class _Watched(Protocol):
+    """A connection of which the runtime's thread takes what comes."""
+
+    def fileno(self) -> int: ...
+    def readable(self) -> bool:
+        """Take one message; False at the end."""
+        ...
+
+    def disconnect(self) -> None: ...
 
 
 def spawn_launcher() -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -180,7 +197,7 @@ class MonitoredProcess:
         except (OSError, InvalidArgument):
             packet = None
         if packet is None:
-            self._ended(_status_without_monitor(self._state_dir))
+            self._ended(status_without_monitor(self._state_dir))
             return False
         message = packet[0]
         if isinstance(message, msg.Exited):
@@ -210,7 +227,7 @@ class MonitoredProcess:
         with self._lock:
             if self._status is not None:
                 return
-            self._status = status or ExitStatus(code=_KILLED, finished_ns=time.time_ns())
+            self._status = status or ExitStatus(code=KILLED, finished_ns=time.time_ns())
             callbacks, self._callbacks = self._callbacks, []
             self._lock.notify_all()
         self._runtime.end_execs(self._state_dir)
@@ -220,6 +237,10 @@ class MonitoredProcess:
 
 def _release(ports: tuple[HeldPort, ...], seq: int) -> msg.Release:
     return msg.Release(seq, ports)
+
+
+def _server_killed() -> WherryError:
+    return InternalError("the process that serves the container's execs was killed")
 
 
 def _started(answer: msg.ToEngine) -> msg.Started:
@@ -243,7 +264,7 @@ class LauncherRuntime:
         self._exec_root = exec_root
         self._lock = threading.Lock()
         self._epoll = select.epoll()
-        self._processes: dict[int, MonitoredProcess] = {}
+        self._watched: dict[int, _Watched] = {}
         self._servers = ExecChannels()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._epoll.register(self._wake_read, select.EPOLLIN)
@@ -286,8 +307,63 @@ class LauncherRuntime:
             self._servers.keep(place, ours)
             return process
         if asked is None:
-            raise InternalError("the process that serves the container's execs was killed")
+            raise _server_killed()
         return self._adopted(asked[0], request.state_dir, asked[1])
+
+    def exec_soon(self, request: ExecRequest, fds: Sequence[int], answered: Answered) -> bool:
+        """See :class:`wherry.runtime.api.Runtime`."""
+        if request.external is not None or request.apart:
+            return False
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                message, passed = msg.Exec(request), [theirs.fileno(), *fds]
+                self._servers.send(request.container_state_dir, message, passed)
+        except NoExecServerError:
+            ours.close()
+            return False
+        except BaseException:
+            ours.close()
+            raise
+        reach("runtime.asked")
+        self._watch_for(AskedExec(ours, partial(self._answered, ours, request, fds, answered)))
+        return True
+
+    def _answered(
+        self,
+        sock: socket.socket,
+        request: ExecRequest,
+        fds: Sequence[int],
+        answered: Answered,
+        answer: msg.ToEngine | None,
+    ) -> bool:
+        """A server has answered; whether it says more of the process."""
+        try:
+            if answer is None:
+                raise _server_killed()
+            process = MonitoredProcess(self, sock, request.state_dir, _started(answer))
+        except _AskLauncherError:
+            slow = threading.Thread(target=self._exec_slowly, args=(request, fds, answered))
+            slow.start()
+            return False
+        except WherryError as error:
+            answered(error)
+            return False
+        with self._lock:
+            self._watched[sock.fileno()] = process
+        answered(process)
+        return True
+
+    def _exec_slowly(self, request: ExecRequest, fds: Sequence[int], answered: Answered) -> None:
+        """In a thread: by the launcher, which may have to be replaced first."""
+        try:
+            outcome: MonitoredProcess | WherryError
+            outcome = self._launch(msg.Exec(request), request.state_dir, fds)
+        except WherryError as error:
+            outcome = error
+        except OSError as error:
+            outcome = InternalError(str(error))
+        answered(outcome)
 
     def _launch(
         self, message: msg.ToLauncher, state_dir: str, fds: Sequence[int]
@@ -339,7 +415,7 @@ class LauncherRuntime:
     def adopt(self, state_dir: str) -> MonitoredProcess | ExitStatus | None:
         """See :class:`wherry.runtime.api.Runtime`. A process whose monitor was killed died with
         it; what is left of its control group is removed."""
-        sock = _connect(state_dir)
+        sock = connect(state_dir)
         if sock is not None:
             # A starter that never got to its end, as in a frozen container, listens and is silent.
             sock.settimeout(_FIRST_WORD)
@@ -351,16 +427,19 @@ class LauncherRuntime:
             if packet is not None and isinstance(packet[0], msg.Started):
                 return self._adopted(sock, state_dir, packet[0])
             sock.close()
-        return _status_without_monitor(state_dir)
+        return status_without_monitor(state_dir)
 
     def _adopted(
         self, sock: socket.socket, state_dir: str, started: msg.Started
     ) -> MonitoredProcess:
         process = MonitoredProcess(self, sock, state_dir, started)
-        with self._lock:
-            self._processes[sock.fileno()] = process
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
+        self._watch_for(process)
         return process
+
+    def _watch_for(self, watched: _Watched) -> None:
+        with self._lock:
+            self._watched[watched.fileno()] = watched
+            self._epoll.register(watched.fileno(), select.EPOLLIN)
 
     # --- the thread ---
 
@@ -370,20 +449,21 @@ class LauncherRuntime:
                 if fd == self._wake_read:
                     return
                 with self._lock:
-                    process = self._processes.get(fd)
-                if process is None:
+                    watched = self._watched.get(fd)
+                if watched is None:
                     self._servers.drop(fd)
-                elif not process.readable():
-                    self.forget(process)
+                elif not watched.readable():
+                    self.forget(watched)
 
-    def forget(self, process: MonitoredProcess) -> None:
+    def forget(self, watched: _Watched) -> None:
         """Close the connection to a process's monitor."""
         with self._lock:
-            fd = process.fileno()
-            if fd >= 0 and self._processes.get(fd) is process:
-                del self._processes[fd]
-                self._epoll.unregister(fd)
-                process.disconnect()
+            fd = watched.fileno()
+            if fd < 0 or self._watched.get(fd) is not watched:
+                return
+            del self._watched[fd]
+            self._epoll.unregister(fd)
+        watched.disconnect()
 
     def end_execs(self, state_dir: str) -> None:
         """Let the exec server of a container go that has ended."""
@@ -400,60 +480,9 @@ class LauncherRuntime:
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._launcher.wait()
-        for process in list(self._processes.values()):
-            self.forget(process)
+        for watched in list(self._watched.values()):
+            self.forget(watched)
         self._servers.close()
         self._epoll.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
-
-
-def _connect(state_dir: str) -> socket.socket | None:
-    """Connect to a monitor; None if none answers."""
-    try:
-        directory = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        sock.connect(f"/proc/self/fd/{directory}/{state.SOCKET}")
-    except OSError:
-        sock.close()
-        return None
-    finally:
-        os.close(directory)
-    return sock
-
-
-def _status_without_monitor(state_dir: str) -> ExitStatus | None:
-    """How a process ended that has no monitor any more; None if that cannot be known."""
-    status = state.read_exit(state_dir)
-    if status is not None:
-        return status
-    record = state.read_state(state_dir)
-    if record is None or record.boot_id != state.boot_id():
-        return None
-    _end_orphan(record)
-    return ExitStatus(code=_KILLED, finished_ns=time.time_ns())
-
-
-def _end_orphan(record: state.ProcessState) -> None:
-    """Kill a process that nobody looks after, and everything in its control group."""
-    try:
-        pidfd = os.pidfd_open(record.pid)
-    except ProcessLookupError:
-        pidfd = -1
-    if pidfd >= 0:
-        try:
-            if state.start_time_ticks(record.pid) == record.start_time_ticks:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        finally:
-            os.close(pidfd)
-    if not record.owns_cgroup:
-        return
-    try:
-        group = open_cgroups().open(record.cgroup)
-        group.kill()
-        group.remove()
-    except (NotFound, FileNotFoundError):
-        pass  # its monitor, which was about to end, has removed it

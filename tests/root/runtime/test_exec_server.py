@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.patience import patience
 from tests.root.runtime.boxes import Box, eventually, read_all, split, wait
 
 from wherry.errors import WherryError
-from wherry.runtime.api import ExecRequest
+from wherry.runtime.api import CommandNotFound, ExecRequest
 from wherry.runtime.client import MonitoredProcess
 from wherry.runtime.execs.server import MOST
 from wherry.runtime.seccomp.profile import default_profile
@@ -148,6 +150,45 @@ def test_killed_it_takes_its_execs_along(box: Box) -> None:
     with suppress(WherryError):
         box.exec(container, "true")
     assert _server(box, container) != server
+
+
+def _soon(
+    box: Box, container: MonitoredProcess, *args: str, **changes: Any
+) -> MonitoredProcess | WherryError:
+    """An exec that is not waited for: what comes of it."""
+    outcome: Future[MonitoredProcess | WherryError] = Future()
+    request = box.exec_request(container, *args, **changes)
+    assert box.runtime.exec_soon(request, (), outcome.set_result)
+    found = outcome.result(patience(20.0))
+    return found if isinstance(found, WherryError) else box.keep(found)
+
+
+def test_it_can_be_asked_without_waiting(box: Box) -> None:
+    container = box.start("sleep", "100")
+    asked: list[object] = []
+    assert not box.runtime.exec_soon(box.exec_request(container, "true"), (), asked.append)
+    server = _server(box, container)
+    running = _soon(box, container, "sleep", "100")
+    assert isinstance(running, MonitoredProcess)
+    assert _parent(running.pid) == server
+    running.signal(9)
+    assert wait(running).code == 137
+    assert isinstance(_soon(box, container, "/nosuch"), CommandNotFound)
+    # What it leaves to others is started by them.
+    elsewhere = _soon(box, container, "sleep", "100", env=("PATH=/bin", "NOVALUE"))
+    assert isinstance(elsewhere, MonitoredProcess)
+    assert _parent(elsewhere.pid) != server
+    assert not asked
+
+
+def test_whoever_does_not_wait_hears_of_its_end(box: Box) -> None:
+    container = box.start("sleep", "100")
+    server = _server(box, container)
+    os.kill(server, signal.SIGSTOP)
+    outcome: Future[MonitoredProcess | WherryError] = Future()
+    assert box.runtime.exec_soon(box.exec_request(container, "true"), (), outcome.set_result)
+    os.kill(server, signal.SIGKILL)
+    assert "was killed" in str(outcome.result(patience(20.0)))
 
 
 def test_without_its_guard_it_takes_no_more(box: Box) -> None:

@@ -126,6 +126,7 @@ class FakeExecs:
         self.records: dict[str, Exec] = {}
         self.stream: socket.socket | None = None
         self.failure: Exception | None = None
+        self.prompt = False
         self.started: list[tuple[str, bool, Any]] = []
         self.exit: Future[int] = Future()
         self.sizes: list[tuple[str, int, int]] = []
@@ -141,6 +142,16 @@ class FakeExecs:
         if exec_id not in self.records:
             raise NotFound(f"No such exec instance: {exec_id}")
         return self.records[exec_id]
+
+    def begin(self, exec_id: str, *, console_size: Any = None, say: Any) -> Any:
+        if not self.prompt:
+            return None
+        failure, self.failure = self.failure, None
+        stream = self.start(exec_id, detach=False, console_size=console_size)
+        if failure is not None and self.stream is not None:
+            self.stream.sendall(say(failure))
+            self.stream.close()
+        return stream
 
     def start(self, exec_id: str, *, detach: bool, console_size: Any = None) -> Any:
         self.started.append((exec_id, detach, console_size))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 import threading
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -177,10 +177,10 @@ def test_detach_keys_end_the_relay_and_are_not_passed_on(bridged: Any, wire: Any
 
 
 def test_the_end_waits_until_it_is_settled(bridged: Any, wire: Any) -> None:
-    asked: list[asyncio.Future[None]] = []
+    asked: list[Future[None]] = []
 
-    def settled() -> asyncio.Future[None]:
-        asked.append(asyncio.get_running_loop().create_future())
+    def settled() -> Future[None]:
+        asked.append(Future())
         return asked[0]
 
     running, bridge, client = bridged(settled=settled)
@@ -192,7 +192,7 @@ def test_the_end_waits_until_it_is_settled(bridged: Any, wire: Any) -> None:
     with pytest.raises(BlockingIOError):
         client.recv(10)
     client.setblocking(True)
-    running.on_loop(lambda: asked[0].set_result(None))
+    asked[0].set_result(None)
     assert client.recv(10) == b""
 
 

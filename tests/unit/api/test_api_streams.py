@@ -212,7 +212,11 @@ def test_exec_detached_and_its_errors(api: Any, engine: Any) -> None:
 
 
 @pytest.mark.usefixtures("up")
-def test_an_exec_that_cannot_run_says_so_on_its_stream(api: Any, engine: Any, wire: Any) -> None:
+@pytest.mark.parametrize("prompt", [False, True], ids=["waited for", "begun"])
+def test_an_exec_that_cannot_run_says_so_on_its_stream(
+    api: Any, engine: Any, wire: Any, prompt: bool
+) -> None:
+    engine.execs.prompt = prompt
     exec_id = engine.execs.create("c1", ExecOptions(cmd=("nosuch",), attach_stdout=True))
     engine.execs.failure = CommandNotFound('exec: "nosuch": executable file not found in $PATH')
     engine.execs.exit.set_result(127)

@@ -15,6 +15,7 @@ import socket
 import sys
 import termios
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
 from wherry.api.http.hangup import HangupWatch, hung_up
@@ -174,7 +175,7 @@ class Relay:
         codec: Codec | None = None,
         inspect: Input | None = None,
         finish_on_input_end: bool = False,
-        settled: Callable[[], asyncio.Future[Any]] | None = None,
+        settled: Callable[[], Future[Any]] | None = None,
     ) -> None:
         self._watch = watch
         self._accept_input = accept_input
@@ -278,8 +279,12 @@ class Relay:
             self._say_goodbye()
             return
         settled = self._settled()
-        self._timer = asyncio.get_running_loop().call_later(_SETTLE, settled.cancel)
-        settled.add_done_callback(lambda _: self._say_goodbye())
+        if settled.done():
+            self._say_goodbye()
+            return
+        waiting = asyncio.wrap_future(settled)
+        self._timer = asyncio.get_running_loop().call_later(_SETTLE, waiting.cancel)
+        waiting.add_done_callback(lambda _: self._say_goodbye())
 
     def _say_goodbye(self) -> None:
         """All output is on its way: half-close, so that a client that still sends is not cut

@@ -18,7 +18,7 @@ from wherry.api.policy.view import Part
 from wherry.engine.api import NO_FILTERS, Created, Filters, PruneReport
 from wherry.engine.mounts.planning import NO_PLACES
 from wherry.engine.records import Container, Exec, ExecOptions
-from wherry.errors import NotFound
+from wherry.errors import NotFound, WherryError
 from wherry.model.container import ContainerConfig, HostConfig, NetworkingConfig
 
 _OF_ONE = frozenset(
@@ -138,6 +138,16 @@ class GuardedExecs(Part):
     ) -> Any:
         found = self._mine(exec_id)
         return self._engine.execs.start(found.id, detach=detach, console_size=console_size)
+
+    def begin(
+        self,
+        exec_id: str,
+        *,
+        console_size: tuple[int, int] | None = None,
+        say: Callable[[WherryError], bytes],
+    ) -> Any:
+        found = self._mine(exec_id)
+        return self._engine.execs.begin(found.id, console_size=console_size, say=say)
 
     def exited(self, exec_id: str) -> Any:
         return self._engine.execs.exited(self._mine(exec_id).id)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -58,25 +56,20 @@ async def create(context: Context, request: Request, ref: str) -> Reply:
 async def start(context: Context, request: Request, exec_id: str) -> Answer:
     asked = shaped(await json_body(request, context.settings, optional=True), _ExecStart)
     record = context.engine.execs.get(exec_id)
-    begin = partial(
-        context.engine.execs.start,
-        exec_id,
-        detach=asked.detach,
-        console_size=asked.console_size or record.options.console_size,
-    )
+    size = asked.console_size or record.options.console_size
     _check_startable(context, record)
     if asked.detach:
-        await context.quick(begin)
+        await context.quick(context.engine.execs.start, exec_id, detach=True, console_size=size)
         return context.empty(200)
     # Clients wait for the head before they read: it goes out before the process writes anything.
     detached = await relay_stream(
         context,
         request,
-        partial(_stream, context, record, begin),
+        partial(_stream, context, record, size),
         tty=record.options.tty,
         stdin=record.options.attach_stdin,
         detach_keys=record.options.detach_keys,
-        settled=lambda: asyncio.wrap_future(context.engine.execs.exited(exec_id)),
+        settled=partial(context.engine.execs.exited, exec_id),
         wants_frames=not asked.tty,
     )
     if detached:
@@ -94,22 +87,29 @@ def _check_startable(context: Context, record: Exec) -> None:
         raise Conflict(f"Container {container.id} is not running")
 
 
-async def _stream(
-    context: Context, record: Exec, begin: Callable[[], socket.socket | None]
-) -> socket.socket:
-    """The stream of the exec once it has started, or one that says why it could not."""
+async def _stream(context: Context, record: Exec, size: tuple[int, int] | None) -> socket.socket:
+    """The stream of the exec, or one that says why it could not start."""
+    execs, say = context.engine.execs, partial(_saying, record.options.tty)
     try:
-        stream = await context.quick(begin)
+        stream = execs.begin(record.id, console_size=size, say=say)
+        if stream is None:
+            start = partial(execs.start, record.id, detach=False, console_size=size)
+            stream = await context.quick(start)
     except WherryError as error:
-        return _saying(f"{error}\r\n".encode(), tty=record.options.tty)
-    return stream if stream is not None else _saying(b"", tty=True)
+        return _ended_stream(say(error))
+    return stream if stream is not None else _ended_stream(b"")
 
 
-def _saying(text: bytes, *, tty: bool) -> socket.socket:
+def _saying(tty: bool, error: WherryError) -> bytes:
     """Docker tells a command that cannot be run as output, and by the exit code."""
+    text = f"{error}\r\n".encode()
+    return text if tty else frame("stdout", text)
+
+
+def _ended_stream(text: bytes) -> socket.socket:
     ours, theirs = socket.socketpair()
     with ours:
-        ours.sendall(text if tty else frame("stdout", text))
+        ours.sendall(text)
     return theirs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +16,7 @@ from wherry.model.decoding import decoded
 from wherry.model.runtime_spec import Box, Capabilities, Process, User
 
 _TERM = "TERM=xterm"
+_CONTAINERS = 64  # that are remembered; each takes a few kB
 
 
 class _Bundle(msgspec.Struct, frozen=True):
@@ -31,7 +33,7 @@ def exec_process(
 ) -> Process:
     """What the runtime is asked to execute: the container's process with the exec's own command,
     environment, directory and user. InvalidArgument for an unknown user."""
-    base = _container_process(record, runtime_dir)
+    base = _container_process(runtime_dir, record.id, record.state.started_ns)
     user = _user(record, options, base)
     env = replace_env(base.env, (*((_TERM,) if options.tty else ()), *options.env))
     if options.user and not any(entry.startswith("HOME=") for entry in options.env):
@@ -51,12 +53,14 @@ def exec_process(
     )
 
 
-def _container_process(record: Container, runtime_dir: str) -> Process:
+@lru_cache(_CONTAINERS)
+def _container_process(runtime_dir: str, container_id: str, started_ns: int) -> Process:
+    """What a container began with; it stays the same as long as it runs."""
     try:
         with open(os.path.join(runtime_dir, "bundle", "config.json"), "rb") as file:
             return decoded(file.read(), _Bundle).process
     except FileNotFoundError:
-        raise Conflict(f"container {record.id} is not running") from None
+        raise Conflict(f"container {container_id} is not running") from None
 
 
 def _user(record: Container, options: ExecOptions, base: Process) -> ResolvedUser:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import msgspec
@@ -20,7 +22,7 @@ from wherry.engine.ids import new_id
 from wherry.engine.records import Exec, ExecOptions
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry
-from wherry.errors import Conflict, InvalidArgument, NotFound
+from wherry.errors import Conflict, InvalidArgument, NotFound, WherryError
 from wherry.runtime.api import CommandNotFound, ExecRequest, ExitStatus, Process, Runtime
 from wherry.sys.faults import reach
 
@@ -102,60 +104,99 @@ class Execs:
     def start(
         self, exec_id: str, *, detach: bool, console_size: tuple[int, int] | None = None
     ) -> socket.socket | None:
+        target, container = self._claim(exec_id)
+        with ExitStack() as stack:
+            ours, theirs = (None, None) if detach else socket.socketpair()
+            if theirs:
+                stack.enter_context(theirs)
+            try:
+                _check_runs(container)
+                request = self._request(target.record, container, detach, console_size)
+                process = self._runtime.exec(request, (theirs.fileno(),) if theirs else ())
+            except BaseException as error:
+                if ours:
+                    ours.close()
+                self._not_started(target, error)
+                raise
+        self._started(target, container, process)
+        return ours
+
+    def begin(
+        self,
+        exec_id: str,
+        *,
+        console_size: tuple[int, int] | None = None,
+        say: Callable[[WherryError], bytes],
+    ) -> socket.socket | None:
+        options = self.get(exec_id).options
+        if options.user or options.tty:
+            return None  # a user is looked up in the container; a terminal takes a whole process
+        target, container = self._claim(exec_id)
+        ours, theirs = socket.socketpair()
+        try:
+            _check_runs(container)
+            request = self._request(target.record, container, False, console_size)
+            answered = partial(self._answered, target, container, theirs, say)
+            if self._runtime.exec_soon(request, (theirs.fileno(),), answered):
+                return ours
+        except BaseException as error:
+            _close(ours, theirs)
+            self._not_started(target, error)
+            raise
+        _close(ours, theirs)
+        target.record = msgspec.structs.replace(target.record, running=False)
+        return None
+
+    def _answered(
+        self,
+        target: _Entry,
+        container: Entry,
+        stream: socket.socket,
+        say: Callable[[WherryError], bytes],
+        outcome: Process | WherryError,
+    ) -> None:
+        """In a thread of the runtime's: the process has started, or the stream tells why not."""
+        with stream:
+            if isinstance(outcome, WherryError):
+                self._not_started(target, outcome)
+                with suppress(OSError):  # nobody reads it any more
+                    stream.sendall(say(outcome))
+            else:
+                self._started(target, container, outcome)
+
+    def _claim(self, exec_id: str) -> tuple[_Entry, Entry]:
+        """Mark an exec as running, which none is twice; Conflict."""
         target = self._find(exec_id)
+        container = self._table.find(target.record.container_id)
         with self._lock:
             if target.record.running or target.record.exit_code is not None:
                 raise Conflict(f"exec command {exec_id} has already run")
             target.record = msgspec.structs.replace(target.record, running=True)
-        container = self._table.find(target.record.container_id)
-        try:
-            _check_runs(container)
-            return self._launch(target, container, detach, console_size)
-        except BaseException as error:
-            code = 127 if isinstance(error, CommandNotFound) else 126
-            target.record = msgspec.structs.replace(target.record, running=False, exit_code=code)
-            target.exited.set_result(code)
-            raise
+        return target, container
 
-    def _launch(
-        self,
-        target: _Entry,
-        container: Entry,
-        detach: bool,
-        console_size: tuple[int, int] | None,
-    ) -> socket.socket | None:
-        record, options = target.record, target.record.options
-        with ExitStack() as stack:
-            streams: tuple[socket.socket, socket.socket] | None = None
-            if not detach:
-                streams = socket.socketpair()
-                stack.callback(streams[1].close)
-            state_dir = os.path.join(
-                self._settings.runtime_dir(record.container_id), "exec", record.id
-            )
-            request = self._request(record, container, state_dir, detach, console_size)
-            fds = (streams[1].fileno(),) if streams else ()
-            try:
-                process = self._runtime.exec(request, fds)
-            except BaseException:
-                _remove_state_dir(state_dir)
-                if streams:
-                    streams[0].close()
-                raise
+    def _not_started(self, target: _Entry, error: BaseException) -> None:
+        code = 127 if isinstance(error, CommandNotFound) else 126
+        target.record = msgspec.structs.replace(target.record, running=False, exit_code=code)
+        target.exited.set_result(code)
+        _remove_state_dir(self._state_dir(target.record))
+
+    def _started(self, target: _Entry, container: Entry, process: Process) -> None:
         reach("exec.answered")
+        record = target.record
         target.process = process
-        target.record = msgspec.structs.replace(record, running=True, pid=process.pid)
+        target.record = msgspec.structs.replace(record, pid=process.pid)
         self._events.container(
-            f"exec_start: {' '.join(options.cmd)}", container.record, execID=record.id
+            f"exec_start: {' '.join(record.options.cmd)}", container.record, execID=record.id
         )
-        process.on_exit(lambda status: self._ended(target, container, state_dir, status))
-        return streams[0] if streams else None
+        process.on_exit(lambda status: self._ended(target, container, status))
+
+    def _state_dir(self, record: Exec) -> str:
+        return os.path.join(self._settings.runtime_dir(record.container_id), "exec", record.id)
 
     def _request(
         self,
         record: Exec,
         container: Entry,
-        state_dir: str,
         detach: bool,
         console_size: tuple[int, int] | None,
     ) -> ExecRequest:
@@ -169,7 +210,7 @@ class Execs:
             container_id=record.container_id,
             container_pid=container.record.state.pid,
             container_state_dir=os.path.join(runtime_dir, "state"),
-            state_dir=state_dir,
+            state_dir=self._state_dir(record),
             process=msgspec.Raw(msgspec.json.encode(process)),
             open_stdin=options.attach_stdin and not detach,
             console_size=console_size or options.console_size,
@@ -179,7 +220,7 @@ class Execs:
             apart=shares_processes(container.record, self._table),
         )
 
-    def _ended(self, target: _Entry, container: Entry, state_dir: str, status: ExitStatus) -> None:
+    def _ended(self, target: _Entry, container: Entry, status: ExitStatus) -> None:
         reach("exec.ended")
         process, target.process = target.process, None
         target.record = msgspec.structs.replace(
@@ -191,7 +232,7 @@ class Execs:
         target.exited.set_result(status.code)  # clients wait for it, and for nothing of the rest
         if process:
             process.close()
-        _remove_state_dir(state_dir)
+        _remove_state_dir(self._state_dir(target.record))
 
     def resize(self, exec_id: str, rows: int, columns: int) -> None:
         process = self._find(exec_id).process
@@ -227,3 +268,8 @@ def _remove_state_dir(path: str) -> None:
         for name in os.listdir(path):
             os.unlink(os.path.join(path, name))
         os.rmdir(path)
+
+
+def _close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        one.close()

@@ -23,7 +23,8 @@ from wherry.sys.faults import reach
 
 
 class NotHere(Exception):
-    """Something of it belongs to a whole process, which a starter makes."""
+    """A starter does it: something of it belongs to a whole process, or the container is not the
+    one that is served here."""
 
 
 class Beginning:
@@ -46,7 +47,6 @@ class Beginning:
 
     def prepare(self, opened: OpenedExec) -> tuple[int, int, int]:
         """Make the streams; returns the program's ends."""
-        self._transient.callback(os.close, opened.container)
         if not opened.plan.enterable:
             raise NotHere
         self._opened = opened

@@ -32,7 +32,7 @@ from wherry.runtime.execs.beginning import Beginning, NotHere
 from wherry.runtime.execs.cloning import Cloning
 from wherry.runtime.execs.entering import Outcome, enter
 from wherry.runtime.host import Host
-from wherry.runtime.launch.outset import OpenedExec, open_exec
+from wherry.runtime.launch.outset import OpenedExec, open_another
 from wherry.runtime.launch.spawn import Child, Group, spawn
 from wherry.runtime.loop import Loop
 from wherry.runtime.messages import close_all, receive, to_exec_server
@@ -51,6 +51,8 @@ class ExecServer:
     """``channel`` is where requests come from, ``guard`` a connection to the parent. ``settled`` is
     called when the first exec has begun or failed."""
 
+    _known: OpenedExec  # the last one, from the first on
+
     def __init__(
         self,
         channel: socket.socket,
@@ -68,7 +70,6 @@ class ExecServer:
         self._entering = 0
         self._running: set[Monitor] = set()
         self._busy_until = time.monotonic()
-        self._known: OpenedExec | None = None
 
     def run(self, request: ExecRequest, fds: list[int], first: OpenedExec) -> None:
         """Serve until nobody has asked for a while, or can ask any more, and all has ended."""
@@ -139,7 +140,10 @@ class ExecServer:
         try:
             if self._entering + len(self._running) > MOST:
                 raise NotHere
-            self._known = found = opened or open_exec(request, self._host, self._known)
+            found = opened or open_another(request, self._host, self._known)
+            if found is None:
+                raise NotHere
+            self._known = found
             stdio = beginning.prepare(found)
             if self._host.layout.unified:
                 self._clone(beginning, found, stdio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 
@@ -135,26 +136,38 @@ class OpenedExec(msgspec.Struct, frozen=True):
     plan: Plan
 
 
-def open_exec(request: ExecRequest, host: Host, known: OpenedExec | None = None) -> OpenedExec:
-    """Find the container and plan; errors as for :func:`open_container`, InvalidArgument.
-
-    What is ``known`` of an exec in the same container need not be read again, nor planned if it
-    is the same, as those that look after a container's health are.
-    """
+def open_exec(request: ExecRequest, host: Host) -> OpenedExec:
+    """Find the container and plan; errors as for :func:`open_container`, InvalidArgument."""
     record, container = open_container(request, host)
     try:
-        process = bytes(request.process)
-        if known is None or known.record != record:
-            spec = read_spec(record.bundle)
-        elif known.process == process:
-            return msgspec.structs.replace(known, container=container)
-        else:
-            spec = known.spec
+        spec = read_spec(record.bundle)
         plan = _plan(request, record, spec, host)
-        return OpenedExec(record, spec, container, process, plan)
+        return OpenedExec(record, spec, container, bytes(request.process), plan)
     except BaseException:
         os.close(container)
         raise
+
+
+def open_another(request: ExecRequest, host: Host, known: OpenedExec) -> OpenedExec | None:
+    """The same for one more exec, with the pidfd of the ``known`` one; None if the container has
+    ended, or is another one now. InvalidArgument.
+
+    Nothing of the container need be read again, and nothing planned if the process is the same, as
+    those that look after a container's health are.
+    """
+    if request.container_pid != known.record.pid or _has_ended(known.container):
+        return None
+    process = bytes(request.process)
+    if process == known.process:
+        return known
+    plan = _plan(request, known.record, known.spec, host)
+    return OpenedExec(known.record, known.spec, known.container, process, plan)
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _plan(request: ExecRequest, record: state.ProcessState, spec: Spec, host: Host) -> Plan:
