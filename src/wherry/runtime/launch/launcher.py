@@ -25,7 +25,7 @@ from wherry.runtime.launch.outset import OpenedExec
 from wherry.runtime.launch.premade import Premade
 from wherry.runtime.launch.ready import hold_ready
 from wherry.runtime.launch.ready_rehearsal import rehearse_init, rehearse_request
-from wherry.runtime.launch.rehearsal import rehearse
+from wherry.runtime.launch.rehearsal import rehearse, rehearse_start
 from wherry.runtime.messages import (
     GUARD,
     Exec,
@@ -168,8 +168,9 @@ class Launcher:
             self._title.set("wherry-starter")
             init = hold_ready(self._host, self._prepare_init)
             self._title.set("wherry-monitor (waiting)", monitor_pid)
-            if init is not None:
-                rehearse_request()
+            rehearse_request()
+            if init is None:
+                rehearse_start(self._host)  # which is then left to this process
             packet = self._next_request(monitor)
             if packet is not None:
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
