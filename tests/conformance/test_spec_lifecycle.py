@@ -121,6 +121,14 @@ def test_hooks_in_their_order_with_the_state(oci: Bundles, tmp_path: Path) -> No
     assert len({state["id"] for state in states.values()}) == 1
 
 
+def test_a_hook_on_the_way_into_a_container_is_run_in_its_root(oci: Bundles) -> None:
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "echo from a hook >./data/made"]}
+    done = oci.run(
+        "cat", "/data/made", edit=lambda config: config.update(hooks={"createContainer": [hook]})
+    )
+    assert (done.returncode, done.stdout) == (0, "from a hook\n")
+
+
 def test_a_hook_that_fails_stops_the_creation(oci: Bundles, tmp_path: Path) -> None:
     log = tmp_path / "log"
 

@@ -17,7 +17,7 @@ def parse_groups(asked: Sequence[str]) -> dict[str, str]:
         if not colon and len(asked) > 1:
             raise InvalidArgument(f"--cgroup {text!r} lacks the names of its controllers")
         if ".." in path.split("/"):
-            raise InvalidArgument(f"bad sub cgroup path {path!r}")
+            raise InvalidArgument(f"bad sub cgroup path: {path} is not a sub cgroup path")
         clean = os.path.normpath("/" + path.lstrip("/"))
         for name in controllers.split(","):
             if (colon and not name) or name in found:

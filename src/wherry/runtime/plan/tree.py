@@ -118,6 +118,10 @@ def tree_ops(spec: Spec, linux: Linux, tree: Tree) -> Iterator[Op]:
     hooks = spec.hooks or Hooks()
     if hooks.prestart or hooks.create_runtime:
         yield AwaitHooks()
+    if hooks.create_container:
+        from wherry.runtime.ops.place import GoToRoot  # few containers have hooks
+
+        yield GoToRoot()
     yield from hook_ops(hooks.create_container, tree.state, "creating", "createContainer")
     yield _entering_op(tree)
     if spec.process.cwd != "/":
