@@ -89,19 +89,25 @@ def _cpu(cpu: LinuxCpu) -> Iterator[Step]:
 
 def _block_io(io: LinuxBlockIO) -> Iterator[Step]:
     if io.weight:
-        yield single("blkio", "blkio.weight", io.weight)
+        yield _weight("weight", str(io.weight))
     if io.leaf_weight:
         yield single("blkio", "blkio.leaf_weight", io.leaf_weight)
     for device in io.weight_device:
         number = f"{device.major}:{device.minor}"
         if device.weight:
-            yield single("blkio", "blkio.weight_device", f"{number} {device.weight}")
+            yield _weight("weight_device", f"{number} {device.weight}")
         if device.leaf_weight:
             yield single("blkio", "blkio.leaf_weight_device", f"{number} {device.leaf_weight}")
     yield from _throttle("read_bps_device", io.throttle_read_bps_device)
     yield from _throttle("write_bps_device", io.throttle_write_bps_device)
     yield from _throttle("read_iops_device", io.throttle_read_iops_device)
     yield from _throttle("write_iops_device", io.throttle_write_iops_device)
+
+
+def _weight(file: str, value: str) -> Step:
+    """CFQ's until Linux 5.0, BFQ's since."""
+    instead = Setting("blkio", f"blkio.bfq.{file}", value)
+    return (Setting("blkio", f"blkio.{file}", value, instead=instead),)
 
 
 def _throttle(what: str, devices: Iterable[LinuxThrottleDevice]) -> Iterator[Step]:

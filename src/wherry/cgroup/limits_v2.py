@@ -126,15 +126,20 @@ def _cpu(cpu: LinuxCpu) -> Iterator[Step]:
 
 def _block_io(io: LinuxBlockIO) -> Iterator[Step]:
     if io.weight:
-        yield single("io", "io.weight", f"default {io_weight(io.weight)}")
+        yield _weight("default ", io.weight)
     for device in io.weight_device:
         if device.weight:
-            value = f"{device.major}:{device.minor} {io_weight(device.weight)}"
-            yield single("io", "io.weight", value)
+            yield _weight(f"{device.major}:{device.minor} ", device.weight)
     yield from _throttle("rbps", io.throttle_read_bps_device)
     yield from _throttle("wbps", io.throttle_write_bps_device)
     yield from _throttle("riops", io.throttle_read_iops_device)
     yield from _throttle("wiops", io.throttle_write_iops_device)
+
+
+def _weight(what: str, weight: int) -> Step:
+    """Of BFQ, which counts as version 1 did (block/bfq-iosched.rst), or of the cost model."""
+    instead = Setting("io", "io.weight", f"{what}{io_weight(weight)}")
+    return (Setting("io", "io.bfq.weight", f"{what}{weight}", instead=instead),)
 
 
 def _throttle(key: str, devices: Iterable[LinuxThrottleDevice]) -> Iterator[Step]:

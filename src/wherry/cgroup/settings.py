@@ -9,13 +9,14 @@ class Setting(NamedTuple):
     """One value for one file of one controller.
 
     An ``optional`` one is skipped where the kernel lacks the file: it follows from another
-    setting and was not asked for by itself.
+    setting and was not asked for by itself. ``instead`` is what has the same effect there.
     """
 
     controller: str
     file: str
     value: str
     optional: bool = False
+    instead: Setting | None = None
 
 
 Step = tuple[Setting, ...]

@@ -97,7 +97,9 @@ def _write(setting: Setting, find: dict[str, Tree], path: str) -> None:
     try:
         files.write(tree.fd, f"{path}/{setting.file}", setting.value)
     except FileNotFoundError:
-        if not setting.optional:
+        if setting.instead is not None:
+            _write(setting.instead, find, path)
+        elif not setting.optional:
             raise
 
 

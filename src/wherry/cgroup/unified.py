@@ -10,13 +10,15 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from wherry.cgroup import files, limits_v2, stats_v2, trees
 from wherry.cgroup.api import Stats
 from wherry.cgroup.devices import check_rule, device_program
 from wherry.cgroup.settings import Step
 from wherry.cgroup.trees import Tree
-from wherry.errors import InternalError, NotSupported, Unavailable
-from wherry.model.runtime_spec import LinuxDeviceCgroup, LinuxResources
+from wherry.errors import InternalError, InvalidArgument, NotSupported, Unavailable
+from wherry.model.runtime_spec import LinuxDeviceCgroup, LinuxMemory, LinuxResources
 
 _FREEZE_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 10.0
@@ -98,10 +100,35 @@ class UnifiedCgroup:
         trees.join(self._tree, self._path, pid)
 
     def update(self, resources: LinuxResources) -> None:
+        if resources.memory is not None:
+            memory = self._with_limit(resources.memory)
+            self._refuse_below_use(memory)
+            resources = msgspec.structs.replace(resources, memory=memory)
         steps = limits_v2.plan(resources)
         self._enable_for(steps)
         self._apply(steps)
         self._apply_devices(resources.devices)
+
+    def _with_limit(self, memory: LinuxMemory) -> LinuxMemory:
+        """With the present limit on memory, which tells how much of a new one on memory and swap
+        together is for swap."""
+        if not memory.swap or memory.swap == -1 or memory.limit:
+            return memory
+        present = files.read_number(self._tree.fd, f"{self._path}/memory.max")
+        return msgspec.structs.replace(memory, limit=present or None)
+
+    def _refuse_below_use(self, memory: LinuxMemory) -> None:
+        """The kernel of version 2 would kill where that of version 1 refuses (config-linux.md,
+        section "Memory", ``checkBeforeUpdate``)."""
+        if not memory.check_before_update:
+            return
+        used = files.read_number(self._tree.fd, f"{self._path}/memory.current")
+        for what, limit in (("memory and swap", memory.swap), ("memory", memory.limit)):
+            if limit and 0 < limit <= used:
+                raise InvalidArgument(
+                    f"cannot set the limit on {what} of control group {self.path} to {limit}: "
+                    f"{used} bytes are in use"
+                )
 
     def freeze(self) -> None:
         files.write(self._tree.fd, f"{self._path}/cgroup.freeze", "1")

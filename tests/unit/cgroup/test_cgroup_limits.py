@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from wherry.cgroup import limits_v1, limits_v2, trees
 from wherry.cgroup.mounts import Hierarchy
 from wherry.cgroup.settings import Setting
 from wherry.cgroup.trees import Tree
+from wherry.cgroup.unified import UnifiedCgroup
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.runtime_spec import (
     LinuxBlockIO,
@@ -80,8 +82,8 @@ def test_all_limits_of_version_2() -> None:
         "cpuset.cpus=0-1",
         "cpuset.mems=0",
         "pids.max=9",
-        "io.weight=default 1",
-        "io.weight=8:1 10000",
+        "io.bfq.weight=default 10",
+        "io.bfq.weight=8:1 1000",
         "io.max=8:0 rbps=5",
         "io.max=8:0 wbps=max",
         "hugetlb.2MB.max=4",
@@ -210,3 +212,48 @@ def test_a_file_the_kernel_lacks_is_named_unless_it_was_not_asked_for(tree: Tree
 def test_a_controller_the_host_lacks_is_named(tree: Tree) -> None:
     with pytest.raises(NotSupported, match="the pids controller"):
         trees.apply([(Setting("pids", "pids.max", "1"),)], {"memory": tree}, "c1")
+
+
+@pytest.mark.parametrize(("plan", "bfq"), [(limits_v1.plan, True), (limits_v2.plan, False)])
+def test_weights_of_the_scheduler_that_there_is(
+    tree: Tree, tmp_path: Path, plan: Any, bfq: bool
+) -> None:
+    """Kernels without the file that comes first have the other one."""
+    there = "blkio.bfq.weight" if bfq else "io.weight"
+    (tmp_path / "c1" / there).touch()
+    steps = plan(LinuxResources(block_io=LinuxBlockIO(weight=1000)))
+    trees.apply(steps, {"blkio": tree, "io": tree}, "c1")
+    assert (tmp_path / "c1" / there).read_text() == ("1000" if bfq else "default 10000")
+    (tmp_path / "c1" / there).unlink()
+    with pytest.raises(NotSupported, match=r"weight .* this kernel lacks it"):
+        trees.apply(steps, {"blkio": tree, "io": tree}, "c1")
+
+
+@pytest.fixture
+def group(tree: Tree, tmp_path: Path) -> UnifiedCgroup:
+    """One whose files are plain ones: no kernel in between."""
+    files = {"cgroup.controllers": "memory", "memory.max": "100", "memory.current": "60"}
+    for name, content in {**files, "memory.swap.max": "max"}.items():
+        (tmp_path / "c1" / name).write_text(content)
+    return UnifiedCgroup(tree, "/c1")
+
+
+def test_a_limit_on_swap_alone_knows_that_on_memory(group: UnifiedCgroup, tmp_path: Path) -> None:
+    group.update(LinuxResources(memory=LinuxMemory(swap=150)))
+    assert (tmp_path / "c1/memory.swap.max").read_text()[:2] == "50"
+    (tmp_path / "c1/memory.max").write_text("max")
+    with pytest.raises(InvalidArgument, match="needs a limit on memory"):
+        group.update(LinuxResources(memory=LinuxMemory(swap=150)))
+
+
+@pytest.mark.parametrize(("limit", "swap"), [(60, None), (70, 60), (1, 2)])
+def test_a_limit_is_compared_with_what_is_used_if_wanted(
+    group: UnifiedCgroup, tmp_path: Path, limit: int, swap: int | None
+) -> None:
+    below = LinuxMemory(limit=limit, swap=swap, check_before_update=True)
+    with pytest.raises(InvalidArgument, match="60 bytes are in use"):
+        group.update(LinuxResources(memory=below))
+    assert (tmp_path / "c1/memory.max").read_text() == "100"
+    above = LinuxMemory(limit=61, check_before_update=True)
+    group.update(LinuxResources(memory=above))
+    assert (tmp_path / "c1/memory.max").read_text()[:2] == "61"

@@ -49,6 +49,7 @@ LIMITS = {
     "blkio weight device": ("blkio/blkio.weight_device", "io.weight"),
     "blkio throttle": ("blkio/blkio.throttle.read_bps_device", "io.max"),
 }
+_BFQ = "blkio/blkio.bfq.io_serviced"  # whose weights are in no root group
 
 
 @cache
@@ -103,7 +104,10 @@ def _lacking(root: str, mode: str) -> frozenset[str]:
     if mode == "unified":
         present = _unified_files(root)
         return frozenset(name for name, (_, file) in LIMITS.items() if file not in present)
-    return frozenset(n for n, (file, _) in LIMITS.items() if not os.path.exists(f"{root}/{file}"))
+    lacking = {n for n, (file, _) in LIMITS.items() if not os.path.exists(f"{root}/{file}")}
+    if os.path.exists(f"{root}/{_BFQ}"):
+        lacking.discard("blkio weight")
+    return frozenset(lacking)
 
 
 def _unified_files(root: str) -> frozenset[str]:

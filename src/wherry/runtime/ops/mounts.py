@@ -125,17 +125,36 @@ class MountFilesystem(Op, frozen=True):
                 self.source,
                 f"/proc/self/fd/{target}",
                 self.fstype,
-                self.options.mount_flags,
+                self._flags(),
                 self._data(target) if there else self.options.data,
             )
-            if self.options.copy_up:
-                copy_up(target, setup.root_fd, self.target)
+            self._finish(setup.root_fd, target)
         except OSError as error:
             error.filename = None  # a descriptor's name tells the user nothing
             raise
         finally:
             os.close(target)
         set_propagation(setup.root_fd, self.target, self.options)
+
+    def _flags(self) -> int:
+        """What is copied into it needs it writable."""
+        flags = self.options.mount_flags
+        return flags & ~m.MS_RDONLY if self.options.copy_up else flags
+
+    def _finish(self, root_fd: int, hidden: int) -> None:
+        """What can only be done once it is there; the recursive options hold for itself, too."""
+        options, change = self.options, self.options.all_set
+        if options.copy_up:
+            copy_up(hidden, root_fd, self.target)
+            change |= options.attr_set & m.MOUNT_ATTR_RDONLY
+        if change or options.all_clr:
+            mounted = open_in(root_fd, self.target)
+            try:
+                m.mount_setattr(
+                    mounted, "", m.AT_EMPTY_PATH, attr_set=change, attr_clr=options.all_clr
+                )
+            finally:
+                os.close(mounted)
 
     def _data(self, target: int) -> str:
         """A tmpfs takes the mode of the directory that it hides, unless told otherwise."""
@@ -257,6 +276,11 @@ class Remount(Op, frozen=True):
             m.mount_setattr(
                 target, "", m.AT_EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clr
             )
+            if options.all_set or options.all_clr:
+                below = m.AT_EMPTY_PATH | m.AT_RECURSIVE
+                m.mount_setattr(
+                    target, "", below, attr_set=options.all_set, attr_clr=options.all_clr
+                )
         finally:
             os.close(target)
         set_propagation(setup.root_fd, self.target, options)
