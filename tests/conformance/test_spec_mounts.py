@@ -167,3 +167,18 @@ def test_nothing_is_shared_with_a_host_that_shares_its_mounts(oci: Bundles) -> N
     assert "/proc/timer_list" in marks
     del marks["/"]  # a slave of the host's, as rootfsPropagation is by default
     assert set(marks.values()) == {"-"}
+
+
+@pytest.mark.skipif(
+    not os.path.ismount("/sys/fs/cgroup/systemd"), reason="of version 2 alone, nothing is below"
+)
+def test_a_mount_below_the_control_groups(oci: Bundles, tmp_path: Path) -> None:
+    """podman does so for an init system that wants a hierarchy to write to."""
+    below = "/sys/fs/cgroup/systemd"
+    (tmp_path / "note").write_text("bound\n")
+
+    def edit(config: Config) -> None:
+        config["mounts"].append(mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro"))
+        config["mounts"].append(mount(below, "bind", str(tmp_path), "rbind"))
+
+    assert oci.lines("cat", f"{below}/note", edit=edit) == ["bound"]

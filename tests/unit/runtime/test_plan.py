@@ -148,13 +148,19 @@ def test_groups_are_mounted_last_and_after_they_are_joined() -> None:
     assert order.index(BindMount) < order.index(JoinCgroup) < order.index(MountCgroups)
 
 
-def test_nothing_is_mounted_below_the_groups() -> None:
+def test_what_is_mounted_below_the_groups_is_mounted_after_them() -> None:
     mounts = (
         Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup"),
-        Mount(destination="/sys/fs/cgroup/x", type="bind", source="/data"),
+        Mount(destination="/sys/fs/cgroup/x", type="bind", source="/below"),
+        Mount(destination="/sys/fs/cgroups", type="bind", source="/beside"),
     )
-    with pytest.raises(InvalidArgument, match="below the control groups"):
-        planned(spec(mounts=mounts))
+    ops = planned(spec(mounts=mounts)).ops
+    order = [
+        op.source if isinstance(op, BindMount) else "groups"
+        for op in ops
+        if isinstance(op, BindMount | MountCgroups)
+    ]
+    assert order == ["/beside", "groups", "/below"]
 
 
 def test_on_version_1_the_process_enters_its_groups_and_then_their_namespace() -> None:

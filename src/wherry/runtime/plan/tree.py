@@ -183,19 +183,17 @@ def hook_ops(hooks: tuple[Hook, ...], state: State, status: str, kind: str) -> t
 def mount_ops(
     mounts: Sequence[Mount], bundle: str, namespaced: bool, unified: bool
 ) -> tuple[list[Op], list[Op]]:
-    """The mounts in their order; and, apart, those of control groups if nothing is mounted on
+    """The mounts in their order; and, apart, those of control groups with what is mounted below
     them, so that the rest of the set-up need not wait for the group."""
     plain: list[Op] = []
     deferred: list[Op] = []
-    for number, mount in enumerate(mounts):
+    groups: list[str] = []
+    for mount in mounts:
         op = _mount_op(mount, bundle, namespaced, unified)
-        if not isinstance(op, MountCgroups):
-            plain.append(op)
-            continue
-        below = op.target.rstrip("/") + "/"
-        if any(_clean(later.destination).startswith(below) for later in mounts[number + 1 :]):
-            raise InvalidArgument(f"nothing can be mounted below the control groups in {op.target}")
-        deferred.append(op)
+        if isinstance(op, MountCgroups):
+            groups.append(op.target.rstrip("/") + "/")
+        below = _clean(mount.destination).startswith(tuple(groups))
+        (deferred if isinstance(op, MountCgroups) or below else plain).append(op)
     return plain, deferred
 
 
