@@ -173,6 +173,8 @@ class Launcher:
                 rehearse_start(self._host)  # which is then left to this process
             packet = self._next_request(monitor)
             if packet is not None:
+                if init is not None:
+                    init.offer(*packet)
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
                 opened = starter.serve(*packet, monitor, self._host, tell, init)
                 if opened is not None and isinstance(packet[0], Exec):

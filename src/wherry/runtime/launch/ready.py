@@ -38,6 +38,7 @@ from wherry.runtime.messages import (
     Failed,
     Planned,
     Start,
+    ToLauncher,
     failure,
     from_ready,
     receive,
@@ -76,14 +77,25 @@ class ReadyInit:
         os.close(self.child.pidfd)
         self.child.channel.close()
 
-    def ask(self, request: StartRequest, netns: int | None, host: Host) -> Plan | None:
-        """Have it set up a container, and hear how, but for the operations; None if it declines
-        or is dead. Raises what is wrong with the request."""
+    def offer(self, message: ToLauncher, fds: Sequence[int]) -> None:
+        """Have it set up the container of a request, with what came beside that; nothing if it
+        is for somebody else. It begins while its starter prepares its own part."""
+        if not isinstance(message, Start) or message.request.external is not None:
+            return
+        first = 1 + message.request.attach
+        netns = fds[first : first + message.request.netns]
         try:
-            send(self.child.channel, Start(request), () if netns is None else (netns,))
+            send(self.child.channel, message, netns)
+        except OSError:
+            pass  # killed while it waited, which :meth:`answer` finds out
+
+    def answer(self, host: Host) -> Plan | None:
+        """How it sets up what it was offered, but for the operations; None if it declines or is
+        dead: another can be cloned. Raises what is wrong with the request."""
+        try:
             packet = receive(self.child.channel, from_ready)
         except OSError:
-            packet = None  # killed while it waited: another can be cloned
+            packet = None
         answer = packet[0] if packet is not None else Declined()
         if isinstance(answer, Failed):
             raise to_error(answer.kind, answer.message)

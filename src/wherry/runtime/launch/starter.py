@@ -63,7 +63,8 @@ def serve(
     Returns an exec that has not begun: this process is to serve it, and those that come after it.
 
     ``taken`` is called when there is time to tell the launcher: to fork the next pair takes as
-    much of a processor as the start itself. ``init`` is one that a container can be started with.
+    much of a processor as the start itself. ``init`` is one that a container can be started with,
+    and that was offered the request.
     """
     if not fds:
         return None
@@ -94,16 +95,13 @@ def _start(
     client = tuple(fds[: request.attach])
     rest = fds[len(client) :]
     netns = rest.pop(0) if request.netns else None
-    if request.log.remote is not None:
-        taken()  # nobody is to wait for another's logging service
-    check_log(request.log)
     passed = Passed(client, netns, tuple(rest))
     if request.external is not None:
         _let_go(init, monitor)
         spec = read_spec(request.bundle)
         _start_elsewhere(request, spec, passed, connection, monitor, host, taken)
         return
-    plan = init.ask(request, netns, host) if init is not None else None
+    plan = init.answer(host) if init is not None else None
     if init is not None and plan is not None:
         ready = ReadyWay(plan, init.child, host)
         try:
@@ -228,6 +226,8 @@ def _run(
 ) -> None:
     """Start the process and hand it over; after an error nothing of it is left."""
     reach("starter.planned")
+    if isinstance(request, StartRequest):
+        _check_log(request.log, taken)
     if plan.hooks != Hooks():
         taken()  # nobody is to wait for another's hooks
     directory, made = open_state_dir(request.state_dir)
@@ -264,6 +264,12 @@ def _run(
         if made:
             os.rmdir(request.state_dir)
         raise
+
+
+def _check_log(log: LogSettings, taken: Callable[[], None]) -> None:
+    if log.remote is not None:
+        taken()  # nobody is to wait for another's logging service
+    check_log(log)
 
 
 def _tell(connection: socket.socket, started: Started) -> None:
