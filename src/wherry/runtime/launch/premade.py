@@ -25,19 +25,17 @@ _PLACES = ("/proc", "/dev")
 
 class Premade(msgspec.Struct, frozen=True):
     """A detached tree of mounts: ``ops`` are ``mount`` and all in a plan that work below that.
-    ``absent`` are those of them that found nothing to hide. It may come yet, with a driver."""
+    ``absent`` are those of them that found nothing to hide, and its name. It may come yet, with a
+    driver."""
 
     mount: MountFilesystem
     ops: tuple[Op, ...]
-    absent: frozenset[Op]
+    absent: tuple[tuple[str, Op], ...]
     tree: int
 
-    def done(self) -> frozenset[Op]:
-        """Those that need not be carried out any more."""
-        skip = len(self.mount.target) + 1
-        return frozenset(self.ops) - {
-            op for op in self.absent if os.access(place_of(op)[skip:], os.F_OK, dir_fd=self.tree)
-        }
+    def left(self) -> tuple[Op, ...]:
+        """Those that have to be carried out again."""
+        return tuple(op for name, op in self.absent if os.access(name, os.F_OK, dir_fd=self.tree))
 
 
 class AttachTree(Op, frozen=True):
@@ -88,11 +86,11 @@ def _make_trees(ops: Sequence[Op]) -> Iterator[Premade]:
     setup = Setup(None)
     setup.root_fd = _mount_scratch()
     for place in _PLACES:
-        mine = at(ops, place)
+        mine = tuple(ops[index] for index in _at(ops, place))
         if not mine or not isinstance(mine[0], MountFilesystem):
             continue
         run(mine, setup)
-        absent = frozenset(op for op in mine if _hides_nothing(op, setup.root_fd))
+        absent = tuple(_absent(mine, setup.root_fd, place))
         flags = m.OPEN_TREE_CLONE | m.AT_RECURSIVE
         tree = m.open_tree(setup.root_fd, place.lstrip("/"), flags)
         yield Premade(mine[0], mine, absent, tree)
@@ -100,14 +98,13 @@ def _make_trees(ops: Sequence[Op]) -> Iterator[Premade]:
         os.close(fd)
 
 
-def _hides_nothing(op: Op, root: int) -> bool:
-    if not isinstance(op, MaskPath | ReadOnlyPath):
-        return False
-    try:
-        os.close(open_in(root, op.path))
-    except FileNotFoundError:
-        return True
-    return False
+def _absent(ops: Iterable[Op], root: int, place: str) -> Iterator[tuple[str, Op]]:
+    for op in ops:
+        if isinstance(op, MaskPath | ReadOnlyPath):
+            try:
+                os.close(open_in(root, op.path))
+            except FileNotFoundError:
+                yield op.path[len(place) + 1 :], op
 
 
 def _mount_scratch() -> int:
@@ -122,26 +119,34 @@ def _mount_scratch() -> int:
 
 
 def with_trees(ops: tuple[Op, ...], premade: Iterable[Premade]) -> tuple[Op, ...]:
-    """The operations, with trees in place of those that have made them.
-
-    Others may follow at the same place, but none come between: what they do would be done in
-    another order.
-    """
+    """The operations, with trees in place of those that have made them."""
     for one in premade:
-        if at(ops, one.mount.target)[: len(one.ops)] == one.ops:
-            done = one.done()
-            attach = AttachTree(one.mount, one.tree)
-            ops = tuple(
-                attach if op == one.mount else op for op in ops if op == one.mount or op not in done
-            )
+        ops = _with_tree(ops, one)
     return ops
 
 
-def at(ops: Iterable[Op], place: str) -> tuple[Op, ...]:
-    """The operations that work at a place in the container, or below it."""
-    return tuple(op for op in ops if f"{place_of(op)}/".startswith(f"{place}/"))
+def _with_tree(ops: tuple[Op, ...], premade: Premade) -> tuple[Op, ...]:
+    """Others may follow at the same place, but none come between: what they do would be done in
+    another order."""
+    mine = _at(ops, premade.mount.target)[: len(premade.ops)]
+    if tuple(ops[index] for index in mine) != premade.ops:
+        return ops
+    left = premade.left()
+    done = {index for index in mine if ops[index] not in left}
+    rest = (op for index, op in enumerate(ops) if index > mine[0] and index not in done)
+    return (*ops[: mine[0]], AttachTree(premade.mount, premade.tree), *rest)
 
 
-def place_of(op: Op) -> str:
+def _at(ops: Sequence[Op], place: str) -> list[int]:
+    """Which operations work at a place in the container, or below it."""
+    below = place + "/"
+    return [
+        index
+        for index, where in enumerate(map(_place, ops))
+        if where == place or where.startswith(below)
+    ]
+
+
+def _place(op: Op) -> str:
     """Where an operation works. A link has a target, too: what is in it."""
     return getattr(op, "path", "") or getattr(op, "target", "")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from wherry.errors import WherryError
 from wherry.runtime.api import StartRequest
 from wherry.runtime.host import Host
-from wherry.runtime.launch.premade import Premade, premake
+from wherry.runtime.launch.premade import Premade, premake, with_trees
 from wherry.runtime.launch.rehearsal import rehearse_start
 from wherry.runtime.messages import Start, close_all, receive, send, to_launcher
 from wherry.runtime.ops.base import Op, Setup
@@ -45,6 +45,7 @@ def rehearse_init(host: Host) -> tuple[Premade, ...]:
     rehearse_request()
     _, plan = rehearse_start(host)
     premade = premake(plan.ops)
+    with_trees(plan.ops, premade)
     setup = Setup(None)
     setup.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for op in _harmless():
