@@ -1,13 +1,14 @@
 """Where this host has its control groups, from ``/proc/self/mountinfo`` (proc(5))."""
 
-from __future__ import annotations
+# No "from __future__ import annotations" here: a NamedTuple would compile them one by one, which is
+# most of the time that importing this takes.
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from wherry.errors import NotSupported
+from wherry.sys.mountinfo import unescaped
 
 Mode = Literal["legacy", "hybrid", "unified"]
 
@@ -16,7 +17,6 @@ _CONTROLLER_NAMES = """
     pids rdma
 """
 _CONTROLLERS = frozenset(_CONTROLLER_NAMES.split())
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Hierarchy(NamedTuple):
@@ -72,7 +72,7 @@ def _hierarchies(lines: Iterable[str]) -> Iterator[Hierarchy]:
         fields, (kind, *rest) = before.split(), after.split()
         if not separator or kind not in ("cgroup", "cgroup2"):
             continue
-        mountpoint = _OCTAL.sub(lambda m: chr(int(m[1], 8)), fields[4])
+        mountpoint = unescaped(fields[4])
         if kind == "cgroup2":
             yield Hierarchy(2, mountpoint, frozenset())
             continue

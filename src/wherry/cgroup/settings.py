@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 
-class Setting(NamedTuple):
+class Setting(msgspec.Struct, frozen=True):
     """One value for one file of one controller.
 
     An ``optional`` one is skipped where the kernel lacks the file: it follows from another

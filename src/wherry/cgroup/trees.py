@@ -1,6 +1,7 @@
 """The trees of a host, open, and what both versions do with them."""
 
-from __future__ import annotations
+# No "from __future__ import annotations" here: a NamedTuple would compile them one by one, which is
+# most of the time that importing this takes.
 
 import contextlib
 import errno

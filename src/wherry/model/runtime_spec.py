@@ -5,7 +5,8 @@ field that is absent has the default given here, and defaults are left out when 
 means "not asked for" where zero would be a value.
 """
 
-from __future__ import annotations
+# No "from __future__ import annotations" here: msgspec needs what they stand for, and would have to
+# compile them one by one.
 
 from typing import Annotated, Any, Literal
 

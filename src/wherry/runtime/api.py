@@ -14,7 +14,22 @@ from typing import Protocol
 import msgspec
 
 from wherry.errors import WherryError
+from wherry.runtime.outcome import CommandNotExecutable, CommandNotFound, ExitStatus
 from wherry.snapshot.api import OverlayMount
+
+__all__ = (
+    "CommandNotExecutable",
+    "CommandNotFound",
+    "ExecRequest",
+    "ExitStatus",
+    "ExternalRuntime",
+    "HeldPort",
+    "LogSettings",
+    "LogTarget",
+    "Process",
+    "Runtime",
+    "StartRequest",
+)
 
 
 class LogTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,22 +149,6 @@ class HeldPort(msgspec.Struct, frozen=True):
     protocol: int
     address: str
     port: int
-
-
-class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a process ended. ``code`` is 128+n for signal n, as Docker reports it."""
-
-    code: int
-    oom_killed: bool = False
-    finished_ns: int = 0  # since the epoch
-
-
-class CommandNotFound(WherryError):
-    """The program does not exist in the image (exit code 127)."""
-
-
-class CommandNotExecutable(WherryError):
-    """The program exists and cannot be executed (exit code 126)."""
 
 
 class Process(Protocol):

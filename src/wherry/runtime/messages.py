@@ -2,48 +2,61 @@
 
 Every message is one packet of a SOCK_SEQPACKET socket: a JSON object with its ``type``, and
 descriptors beside it (SCM_RIGHTS). ``docs/protocols/launcher.md`` and ``monitor.md`` tell who
-says what when.
+says what when. What a process says that sets itself up is in :mod:`wherry.runtime.init_messages`.
 """
 
-from __future__ import annotations
-
-import array
-import os
-import socket
-from collections.abc import Sequence
-from typing import TypeVar
+# No "from __future__ import annotations" here: msgspec needs what they stand for, and would have to
+# compile them one by one.
 
 import msgspec
 
-from wherry.errors import (
-    Conflict,
-    InternalError,
-    InvalidArgument,
-    NotFound,
-    NotSupported,
-    PermissionDenied,
-    ResourceExhausted,
-    WherryError,
-)
 from wherry.model.runtime_spec import Hook, LinuxSeccomp, State
-from wherry.runtime.api import (
-    CommandNotExecutable,
-    CommandNotFound,
-    ExecRequest,
-    HeldPort,
-    LogSettings,
-    StartRequest,
+from wherry.runtime.api import ExecRequest, HeldPort, LogSettings, StartRequest
+from wherry.runtime.init_messages import (
+    KINDS,
+    Console,
+    Failed,
+    FromInit,
+    Go,
+    Ready,
+    Waiting,
+    failure,
+    from_init,
+    to_error,
+    to_init,
+)
+from wherry.runtime.packets import (
+    MAX_FDS,
+    MAX_PACKET,
+    close_all,
+    encode,
+    receive,
+    receive_packet,
+    send,
+    send_packet,
 )
 
-MAX_PACKET = 160 * 1024
-_LONG = b"#"  # in place of a message that is too long for a packet
-MAX_FDS = 250  # the kernel's SCM_MAX_FD is 253
-
-# As plain numbers: the enumerations of the socket module cost a monitor memory.
-_ROOM = socket.CMSG_SPACE(MAX_FDS * 4)
-_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
-_SOCKET = int(socket.SOL_SOCKET)
-_RIGHTS = int(socket.SCM_RIGHTS)
+__all__ = (  # of those that talk to a launcher or a monitor, most need these as well
+    "KINDS",
+    "MAX_FDS",
+    "MAX_PACKET",
+    "Console",
+    "Failed",
+    "FromInit",
+    "Go",
+    "Ready",
+    "Waiting",
+    "close_all",
+    "encode",
+    "failure",
+    "from_init",
+    "receive",
+    "receive_packet",
+    "send",
+    "send_packet",
+    "to_error",
+    "to_init",
+)
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -65,13 +78,6 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
 
     pid: int
     created_mountpoints: tuple[str, ...] = ()
-
-
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """Nothing was started, and nothing is left. ``kind`` is a key of ``KINDS``."""
-
-    kind: str
-    message: str
 
 
 class Elsewhere(msgspec.Struct, frozen=True, tag="elsewhere"):
@@ -190,33 +196,10 @@ class Declined(msgspec.Struct, frozen=True, tag="declined"):
     """Init held ready to starter: this container needs a process that is cloned for it."""
 
 
-class Console(msgspec.Struct, frozen=True, tag="console"):
-    """Init to monitor, with one descriptor: the terminal's master side."""
-
-
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """Init to monitor: all is set up; end of file follows when the program is executed."""
-
-    created_mountpoints: tuple[str, ...]
-
-
-class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
-    """Init to monitor: the hooks of the host's side may run now; it goes on after a Go."""
-
-
-class Go(msgspec.Struct, frozen=True, tag="go"):
-    """Monitor to init: ``step`` is done. To one that was held ready the standard streams come with
-    it, unless it opens a terminal."""
-
-    step: str
-
-
 ToLauncher = Start | Exec
 ToMonitor = Signal | Resize | Attach | CloseStdin | Hold | Release
 ToEngine = Started | Failed | Elsewhere | Exited | Done
 FromReady = Planned | Declined | Failed
-FromInit = Console | Ready | Failed | Waiting
-Message = ToLauncher | ToMonitor | ToEngine | Keep | Taken | FromReady | FromInit | Go
 
 to_launcher = msgspec.json.Decoder(ToLauncher)
 to_exec_server = msgspec.json.Decoder(Exec)
@@ -225,110 +208,3 @@ to_engine = msgspec.json.Decoder(ToEngine)
 to_keeper = msgspec.json.Decoder(Keep)
 from_starter = msgspec.json.Decoder(Taken)
 from_ready = msgspec.json.Decoder(FromReady)
-from_init = msgspec.json.Decoder(FromInit)
-to_init = msgspec.json.Decoder(Go)
-_encoder = msgspec.json.Encoder()
-
-KINDS: dict[str, type[WherryError]] = {
-    "command-not-found": CommandNotFound,
-    "command-not-executable": CommandNotExecutable,
-    "invalid": InvalidArgument,
-    "not-found": NotFound,
-    "conflict": Conflict,
-    "permission": PermissionDenied,
-    "not-supported": NotSupported,
-    "exhausted": ResourceExhausted,
-    "internal": InternalError,
-}
-
-T = TypeVar("T")
-
-
-def failure(error: BaseException) -> Failed:
-    """The message that tells of an error."""
-    for kind, base in KINDS.items():
-        if isinstance(error, base):
-            return Failed(kind, str(error))
-    return Failed("internal", str(error) or type(error).__name__)
-
-
-def to_error(kind: str, message: str) -> WherryError:
-    """The error that a message tells of."""
-    return KINDS.get(kind, InternalError)(message)
-
-
-def encode(message: Message) -> bytes:
-    return _encoder.encode(message)
-
-
-def send(sock: socket.socket, message: Message, fds: Sequence[int] = (), flags: int = 0) -> None:
-    """Send one packet. OSError if the other side has gone or, with MSG_DONTWAIT, does not read."""
-    send_packet(sock, _encoder.encode(message), fds, flags)
-
-
-def send_packet(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0) -> None:
-    """Send bytes and descriptors as one packet; InvalidArgument if they are too many for one."""
-    if len(data) > MAX_PACKET:
-        _send_long(sock, data, fds, flags)
-        return
-    flags |= socket.MSG_NOSIGNAL
-    if not fds:
-        sock.send(data, flags)
-        return
-    if len(fds) > MAX_FDS:
-        raise InvalidArgument(f"{len(fds)} descriptors are too many for one message")
-    rights = array.array("i", fds)
-    sock.sendmsg([data], [(_SOCKET, _RIGHTS, rights)], flags)
-
-
-def _send_long(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int) -> None:
-    from wherry.runtime.long_messages import enclose  # few are
-
-    file = enclose(data)
-    try:
-        send_packet(sock, _LONG, [*fds, file], flags)
-    finally:
-        os.close(file)
-
-
-def _read_long(fds: list[int]) -> bytes:
-    from wherry.runtime.long_messages import disclose
-
-    if not fds:
-        raise InvalidArgument("a long message has no descriptor")
-    return disclose(fds.pop())
-
-
-def receive(
-    sock: socket.socket, decoder: msgspec.json.Decoder[T], flags: int = 0, room: int = MAX_PACKET
-) -> tuple[T, list[int]] | None:
-    """Receive one packet and its descriptors (close-on-exec, the caller's); None at the end.
-
-    InvalidArgument if the packet is not a message that ``decoder`` knows.
-    """
-    data, fds, got = receive_packet(sock, room, flags)
-    if not data:
-        close_all(fds)
-        return None
-    try:
-        if got & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise InvalidArgument("a message between engine and launcher was cut short")
-        return decoder.decode(_read_long(fds) if data == _LONG else data), fds
-    except (msgspec.DecodeError, InvalidArgument) as error:
-        close_all(fds)
-        raise InvalidArgument(f"a message is not understood: {error}") from None
-
-
-def receive_packet(sock: socket.socket, size: int, flags: int = 0) -> tuple[bytes, list[int], int]:
-    """Receive a packet as it is: bytes, descriptors, and the flags that recvmsg(2) returned."""
-    data, ancillary, got, _ = sock.recvmsg(size, _ROOM, flags | _CLOEXEC)
-    fds: list[int] = []
-    for level, kind, rights in ancillary:
-        if level == _SOCKET and kind == _RIGHTS:
-            fds += memoryview(rights[: len(rights) & ~3]).cast("i").tolist()
-    return data, fds, got
-
-
-def close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from wherry.runtime.oci.lean import leave_out
+from wherry.runtime.oci.lean import left_out
 from wherry.sys import mount as m
 from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
@@ -80,8 +80,8 @@ def go_on() -> None:
     prctl(PR_SET_DUMPABLE, 0)
     if not ENTERING.isdisjoint(sys.argv) and not is_protected():
         protect_this_process(sys.argv[1:])
-    leave_out()
-    from wherry.runtime.oci.commands import command
+    with left_out():
+        from wherry.runtime.oci.commands import command
 
     gc.freeze()  # what is imported stays; it need not be looked at again
     gc.enable()

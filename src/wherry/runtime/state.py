@@ -1,13 +1,14 @@
 """The files of a monitor's directory (docs/formats/state.md) and how processes are told apart."""
 
-from __future__ import annotations
+# No "from __future__ import annotations" here: msgspec needs what they stand for, and would have to
+# compile them one by one.
 
 import os
 from typing import TypeVar
 
 import msgspec
 
-from wherry.runtime.api import ExitStatus
+from wherry.runtime.outcome import ExitStatus
 
 STATE = "state.json"
 EXIT = "exit.json"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from wherry.sys import mount as m
 
-_RELEASE = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+_RELEASE = tuple(
+    int("".join(takewhile(str.isdigit, part)) or 0) for part in os.uname().release.split(".")[:2]
+)
 _ONE_BY_ONE = (6, 5)
 
 

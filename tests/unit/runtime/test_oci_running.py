@@ -18,14 +18,14 @@ from wherry.model.runtime_spec import (
     Spec,
 )
 from wherry.runtime.oci.default import default_spec
-from wherry.runtime.oci.options import parser
+from wherry.runtime.oci.options import parse
 from wherry.runtime.oci.running import figures, limits_from, select_lines
 from wherry.runtime.oci.tolerance import below_root, kernel_memory, with_default_devices
 
 
 def test_limits_by_options() -> None:
     options = "--memory 64m --memory-swap -1 --cpu-quota 5 --pids-limit 7 --cpuset-cpus 0-1 x"
-    found = limits_from(parser().parse_args(["update", *options.split()]))
+    found = limits_from(parse(["update", *options.split()]))
     assert found.memory is not None
     assert (found.memory.limit, found.memory.swap, found.memory.reservation) == (64 << 20, -1, None)
     assert found.cpu is not None
@@ -38,7 +38,7 @@ def test_limits_by_options() -> None:
     ("text", "size"), [("5", 5), ("1k", 1024), ("2gib", 2 << 30), ("3MB", 3 << 20)]
 )
 def test_sizes(text: str, size: int) -> None:
-    found = limits_from(parser().parse_args(["update", "--memory", text, "x"]))
+    found = limits_from(parse(["update", "--memory", text, "x"]))
     assert found.memory is not None
     assert found.memory.limit == size
 
@@ -46,7 +46,7 @@ def test_sizes(text: str, size: int) -> None:
 @pytest.mark.parametrize("text", ["", "m", "-2", "1.5g", "5x"])
 def test_bad_sizes(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is not a size"):
-        limits_from(parser().parse_args(["update", f"--memory={text}", "x"]))
+        limits_from(parse(["update", f"--memory={text}", "x"]))
 
 
 def test_lines_of_processes() -> None:
@@ -95,7 +95,7 @@ def test_default_devices_are_allowed_after_the_rules_only_where_there_are_any() 
 
 @pytest.mark.parametrize("name", ["checkpoint", "restore"])
 def test_refused_commands_take_whatever_is_given(name: str) -> None:
-    found = parser().parse_args([name, "--image-path", str(Path("/x")), "id"])
+    found = parse([name, "--image-path", str(Path("/x")), "id"])
     assert found.command == name
 
 

@@ -34,7 +34,7 @@ import msgspec
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import InternalError
 from wherry.runtime.hooks import run_hooks
-from wherry.runtime.messages import (
+from wherry.runtime.init_messages import (
     Console,
     Failed,
     FromInit,
@@ -43,13 +43,12 @@ from wherry.runtime.messages import (
     Waiting,
     failure,
     from_init,
-    receive,
-    send,
     to_error,
 )
 from wherry.runtime.ops.base import Setup, reason, run
 from wherry.runtime.ops.idmap import write_mappings
 from wherry.runtime.ops.prepared import give, prepare
+from wherry.runtime.packets import receive, send
 from wherry.runtime.plan.passage import Clone, enter, through
 from wherry.runtime.plan.planning import Plan
 from wherry.sys.faults import reach

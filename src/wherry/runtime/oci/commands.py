@@ -6,7 +6,6 @@ launcher.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -21,7 +20,7 @@ from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.launch.spawn import Child
 from wherry.runtime.oci.container import Container, containers, send_descriptor
 from wherry.runtime.oci.default import features, pretty, written_spec
-from wherry.runtime.oci.options import ROOT, parser
+from wherry.runtime.oci.options import ROOT, Options, parse
 from wherry.runtime.oci.terminal import proxy
 from wherry.runtime.ops.base import reason
 
@@ -30,7 +29,7 @@ _EXEC_FAILED = 255  # as with runc: what the program itself ended with is seldom
 
 def command(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns the exit status."""
-    options = parser(arguments).parse_args(arguments)
+    options = parse(arguments)
     try:
         _make_log(options)
         if options.debug:
@@ -43,7 +42,7 @@ def command(arguments: Sequence[str]) -> int:
         return _EXEC_FAILED if options.command == "exec" else 1
 
 
-def _make_log(options: argparse.Namespace) -> None:
+def _make_log(options: Options) -> None:
     """A log that cannot be written is told before anything is done."""
     if not options.log:
         return
@@ -63,7 +62,7 @@ def _check_rootless(asked: str) -> None:
         raise InvalidArgument(f"--rootless {asked!r} is not auto, true or false")
 
 
-def _log(options: argparse.Namespace, text: str, level: str = "error") -> None:
+def _log(options: Options, text: str, level: str = "error") -> None:
     """Report an error on standard error, and where engines look for it; less than an error only
     there if they do."""
     if level == "error" or not options.log:
@@ -83,11 +82,11 @@ def _log(options: argparse.Namespace, text: str, level: str = "error") -> None:
 # --- commands ---
 
 
-def _container(options: argparse.Namespace) -> Container:
+def _container(options: Options) -> Container:
     return Container(options.root, options.id)
 
 
-def _create(options: argparse.Namespace) -> None:
+def _create(options: Options) -> None:
     container = _container(options)
     child = _set_up(options, container)
     try:
@@ -97,7 +96,7 @@ def _create(options: argparse.Namespace) -> None:
         raise
 
 
-def _set_up(options: argparse.Namespace, container: Container) -> Child:
+def _set_up(options: Options, container: Container) -> Child:
     child = container.create(
         options.bundle,
         preserve_fds=options.preserve_fds,
@@ -110,12 +109,12 @@ def _set_up(options: argparse.Namespace, container: Container) -> Child:
     return child
 
 
-def _warn(options: argparse.Namespace, container: Container) -> None:
+def _warn(options: Options, container: Container) -> None:
     for text in container.warnings:
         _log(options, text, "warning")
 
 
-def _hand_out(options: argparse.Namespace, child: Child) -> None:
+def _hand_out(options: Options, child: Child) -> None:
     """Give the terminal and the pid to the caller."""
     if child.master_fd is not None:
         if not options.console_socket:
@@ -124,7 +123,7 @@ def _hand_out(options: argparse.Namespace, child: Child) -> None:
     _give(options, child)
 
 
-def _give(options: argparse.Namespace, child: Child) -> None:
+def _give(options: Options, child: Child) -> None:
     """Give the pid, and its descriptor if it is wanted."""
     if options.pidfd_socket:
         send_descriptor(options.pidfd_socket, child.pidfd, "pidfd")
@@ -139,11 +138,11 @@ def _write_pid(path: str, pid: int) -> None:
         os.rename(temporary, path)
 
 
-def _start(options: argparse.Namespace) -> None:
+def _start(options: Options) -> None:
     _container(options).start()
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
     container = _container(options)
     child = _set_up(options, container)
     try:
@@ -183,7 +182,7 @@ def _forward(child: Child, number: int) -> None:
         pass
 
 
-def _exec(options: argparse.Namespace) -> int:
+def _exec(options: Options) -> int:
     container = _container(options)
     child = container.exec(
         _process(options, container),
@@ -200,7 +199,7 @@ def _exec(options: argparse.Namespace) -> int:
     return 0 if options.detach else _attend(child)
 
 
-def _process(options: argparse.Namespace, container: Container) -> Process:
+def _process(options: Options, container: Container) -> Process:
     """The process of an exec: a file, or the container's own with what the options change."""
     if options.process:
         try:
@@ -249,11 +248,11 @@ def _user(text: str) -> User:
     return User(uid=int(uid), gid=int(gid or 0))
 
 
-def _state(options: argparse.Namespace) -> None:
+def _state(options: Options) -> None:
     sys.stdout.write(pretty(_container(options).told()) + "\n")
 
 
-def _kill(options: argparse.Namespace) -> None:
+def _kill(options: Options) -> None:
     _container(options).kill(_signal_number(options.signal), everything=options.all)
 
 
@@ -262,19 +261,20 @@ def _signal_number(text: str) -> int:
         return int(text)
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
     found = getattr(signal, name, None)
-    if not isinstance(found, signal.Signals):
+    if not isinstance(found, int) or name.startswith("SIG_"):
         raise InvalidArgument(f"unknown signal {text!r}")
     return int(found)
 
 
-def _delete(options: argparse.Namespace) -> None:
+def _delete(options: Options) -> None:
     container = _container(options)
     if options.force and not os.path.isdir(container.directory):
         return
     container.delete(force=options.force)
+    _warn(options, container)
 
 
-def _list(options: argparse.Namespace) -> None:
+def _list(options: Options) -> None:
     if options.root != ROOT and not os.path.isdir(options.root):
         raise NotFound(f"the directory {options.root} does not exist")
     told = [container.told() for container in containers(options.root)]
@@ -291,7 +291,7 @@ def _list(options: argparse.Namespace) -> None:
             sys.stdout.write("  ".join([*cells, row[5]]) + "\n")
 
 
-def _spec(options: argparse.Namespace) -> None:
+def _spec(options: Options) -> None:
     if options.for_others:
         raise NotSupported("spec --rootless is not supported: containers are made by root")
     path = os.path.join(options.bundle, "config.json")
@@ -302,18 +302,18 @@ def _spec(options: argparse.Namespace) -> None:
         raise InvalidArgument(f"{path} exists already; remove it first") from None
 
 
-def _features(_: argparse.Namespace) -> None:
+def _features(_: Options) -> None:
     sys.stdout.write(pretty(features()) + "\n")
 
 
-def _running(options: argparse.Namespace) -> None:
+def _running(options: Options) -> None:
     """Commands that are seldom or never called around a start are imported with their first use."""
     from wherry.runtime.oci.running import COMMANDS
 
     COMMANDS[options.command](options)
 
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+_COMMANDS: dict[str, Callable[[Options], int | None]] = {
     "create": _create,
     "start": _start,
     "run": _run,

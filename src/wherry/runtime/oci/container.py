@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Literal
 
 import msgspec
@@ -31,10 +31,11 @@ from wherry.model.runtime_spec import (
 )
 from wherry.runtime import state
 from wherry.runtime.documents import read_spec
-from wherry.runtime.hooks import run_hooks
+from wherry.runtime.hooks import run_hooks, try_hooks
 from wherry.runtime.host import find_host
 from wherry.runtime.launch.spawn import Child, Group, handshake, scopes, spawn
 from wherry.runtime.oci.tolerance import below_root, kernel_memory, with_default_devices
+from wherry.runtime.packets import send_packet
 from wherry.runtime.plan.namespaces import owns_mounts
 from wherry.runtime.plan.planning import Plan, plan_container, plan_exec
 from wherry.runtime.plan.process import warnings
@@ -42,7 +43,8 @@ from wherry.runtime.plan.words import check_process_words, check_spec
 from wherry.runtime.state import SharedRoot
 
 FIFO = "exec.fifo"
-_ID = re.compile(r"[A-Za-z0-9_+\-.]{1,1024}")
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
+_LONGEST_ID = 1024
 
 Status = Literal["created", "running", "paused", "stopped"]
 
@@ -65,7 +67,7 @@ class Container:
     """One container below a root directory."""
 
     def __init__(self, root: str, container_id: str) -> None:
-        if not _ID.fullmatch(container_id) or container_id in (".", ".."):
+        if not _is_id(container_id):
             raise InvalidArgument(f"the container id {container_id!r} is malformed")
         self.id = container_id
         self.warnings: tuple[str, ...] = ()
@@ -228,11 +230,11 @@ class Container:
             self._poststart(hooks.poststart)
 
     def _poststart(self, hooks: tuple[Hook, ...]) -> None:
-        """A container whose hooks fail is killed, as runc does."""
+        """A container whose hooks fail is removed (runtime.md, "Lifecycle" 9)."""
         try:
             run_hooks(hooks, self.state(), "poststart")
         except BaseException:
-            _kill_all(self._group(), signal.SIGKILL)
+            self.delete(force=True)
             raise
 
     def kill(self, signum: int, *, everything: bool = False) -> None:
@@ -312,7 +314,7 @@ class Container:
         _unmount(self.record().shared_root)
         self._remove_directory()
         if spec is not None and spec.hooks is not None:
-            run_hooks(spec.hooks.poststop, stopped, "poststop")
+            self.warnings += tuple(try_hooks(spec.hooks.poststop, stopped, "poststop"))
 
     def _group(self) -> Cgroup | None:
         record, cgroups = self.record(), find_host().cgroups
@@ -436,6 +438,11 @@ def _kill_all(group: Cgroup | None, signum: int) -> None:
         group.thaw()
 
 
+def _is_id(text: str) -> bool:
+    known = 0 < len(text) <= _LONGEST_ID and _LETTERS.issuperset(text)
+    return known and text not in (".", "..")
+
+
 def containers(root: str) -> Iterator[Container]:
     """All containers below a root directory."""
     try:
@@ -443,16 +450,16 @@ def containers(root: str) -> Iterator[Container]:
     except FileNotFoundError:
         return
     for name in names:
-        if _ID.fullmatch(name) and state.read_state(os.path.join(root, name)) is not None:
+        if _is_id(name) and state.read_state(os.path.join(root, name)) is not None:
             yield Container(root, name)
 
 
 def send_descriptor(path: str, fd: int, name: str) -> None:
     """Hand a terminal's master (``--console-socket``) or a pidfd (``--pidfd-socket``) to whoever
     listens on a unix socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as sock:
         try:
             sock.connect(path)
         except OSError as error:
             raise InvalidArgument(f"cannot connect to {path}: {error.strerror}") from None
-        socket.send_fds(sock, [name.encode()], [fd])
+        send_packet(sock, name.encode(), [fd])

@@ -1,17 +1,19 @@
 """Doing without modules that others import and nobody uses, in a process made for one command.
 
-A third of the time of ``wherry-runtime`` would go into them. msgspec imports uuid and decimal for
+Half of the time of ``wherry-runtime`` would go into them. msgspec imports uuid, decimal, enum for
 types that our values have none of (and those platform and numbers), the other formats that it
-knows, and what describes types to people (and that textwrap); argparse imports gettext (and that
-locale), though our texts are not translated. Of datetime it takes the part in C, which before
-Python 3.12 comes behind a part in Python that is read and then not used.
+knows, and what describes types to people (and that textwrap); typing imports re for a name. Of
+socket, signal and datetime the parts in C are taken, which have all that is used here: those in
+Python wrap them, and begin with making enumerations of their constants.
 
-Stand-ins are for this process alone; nothing that it imports later uses the real ones.
+The stand-ins are there while the command is imported. What is imported later gets the real ones.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
@@ -34,33 +36,51 @@ class _StandIn(ModuleType):
         return _Anything(name, (), {})
 
 
-def _same(text: str) -> str:
-    return text
-
-
-def _one_of(single: str, several: str, number: int) -> str:
-    return single if number == 1 else several
-
-
 _UNUSED = (
     "decimal",
-    "uuid",
+    "enum",
     "msgspec._json_schema",
     "msgspec.inspect",
     "msgspec.msgpack",
     "msgspec.toml",
     "msgspec.yaml",
+    "re",
+    "uuid",
 )
+_IN_C = {"datetime": "_datetime", "signal": "_signal", "socket": "_socket"}
 
 
-def leave_out() -> None:
-    """To be called before anything else is imported."""
+def _stand_ins() -> Iterator[tuple[str, ModuleType]]:
     for name in _UNUSED:
-        sys.modules.setdefault(name, _StandIn(name))
+        yield name, _StandIn(name)
+    for name, part in _IN_C.items():
+        try:
+            yield name, import_module(part)
+        except ImportError:
+            pass  # of an interpreter that has no such part
+
+
+@contextmanager
+def left_out() -> Iterator[None]:
+    """Before anything else is imported: what is imported within does without."""
+    absent = {name: module for name, module in _stand_ins() if name not in sys.modules}
+    sys.modules.update(absent)
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment] # msgspec asks for it first
+    _without_forward_references()
     try:
-        sys.modules.setdefault("datetime", import_module("_datetime"))
-    except ImportError:
-        pass  # an interpreter without it uses the part in Python
-    texts = ModuleType("gettext")
-    vars(texts).update(gettext=_same, ngettext=_one_of)
-    sys.modules.setdefault("gettext", texts)
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+def _without_forward_references() -> None:
+    """msgspec makes one only to see what it takes; the interpreter's compiler would be set up."""
+    import typing
+
+    real = typing.ForwardRef
+    typing.ForwardRef = _Anything("ForwardRef", (), {"__init__": lambda *_, **__: None})  # type: ignore
+    try:
+        import_module("msgspec")
+    finally:
+        typing.ForwardRef = real  # type: ignore[misc]

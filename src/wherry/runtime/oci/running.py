@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import select
@@ -23,6 +22,7 @@ from wherry.model.runtime_spec import (
     LinuxResources,
 )
 from wherry.runtime.oci.container import Container
+from wherry.runtime.oci.options import Options
 
 _SIZE = re.compile(r"(\d+)([kmgt]?)(i?b)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -32,22 +32,22 @@ _LIMITS_SIZE = 1 << 20
 Printed = dict[str, object]
 
 
-def _container(options: argparse.Namespace) -> Container:
+def _container(options: Options) -> Container:
     return Container(options.root, options.id)
 
 
-def _pause(options: argparse.Namespace) -> None:
+def _pause(options: Options) -> None:
     _container(options).pause()
 
 
-def _resume(options: argparse.Namespace) -> None:
+def _resume(options: Options) -> None:
     _container(options).resume()
 
 
 # --- ps ---
 
 
-def _ps(options: argparse.Namespace) -> None:
+def _ps(options: Options) -> None:
     pids = _container(options).pids()
     if options.format == "json":
         _print(list(pids))
@@ -73,7 +73,7 @@ def select_lines(lines: list[str], pids: Iterable[int]) -> list[str]:
 # --- update ---
 
 
-def _update(options: argparse.Namespace) -> None:
+def _update(options: Options) -> None:
     if options.l3_cache_schema or options.mem_bw_schema:
         raise NotSupported("linux.intelRdt is not supported")
     if options.resources:
@@ -96,7 +96,7 @@ def _read_limits(path: str) -> LinuxResources:
         raise InvalidArgument(f"{name} holds no limits: {error}") from None
 
 
-def limits_from(options: argparse.Namespace) -> LinuxResources:
+def limits_from(options: Options) -> LinuxResources:
     """The limits that the options name; InvalidArgument."""
     cpu = LinuxCpu(
         shares=options.cpu_share,
@@ -137,7 +137,7 @@ def _size(text: str | None) -> int | None:
 # --- events ---
 
 
-def _events(options: argparse.Namespace) -> None:
+def _events(options: Options) -> None:
     container = _container(options)
     group = container.live_group()
     if options.stats:
@@ -220,13 +220,13 @@ def figures(stats: Stats) -> Printed:
 # --- refused ---
 
 
-def _refuse(options: argparse.Namespace) -> None:
+def _refuse(options: Options) -> None:
     raise NotSupported(
         f"{options.command} is not supported: wherry-runtime cannot write or read images of CRIU"
     )
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+COMMANDS: dict[str, Callable[[Options], None]] = {
     "pause": _pause,
     "resume": _resume,
     "ps": _ps,

@@ -7,7 +7,6 @@ the set-up was cut off. Only for a process with a single thread, which enters th
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -15,11 +14,10 @@ from wherry.errors import NotFound
 from wherry.model.runtime_spec import Linux
 from wherry.runtime.state import SharedRoot
 from wherry.sys.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount2
+from wherry.sys.mountinfo import unescaped
 from wherry.sys.namespaces import CLONE_NEWNS, setns
 
 T = TypeVar("T")
-
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def look(linux: Linux, place: str) -> SharedRoot:
@@ -79,5 +77,5 @@ def _mounts_on(place: str) -> Iterator[int]:
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             fields = line.split(" ", 5)
-            if _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4]) == wanted:
+            if unescaped(fields[4]) == wanted:
                 yield int(fields[0])

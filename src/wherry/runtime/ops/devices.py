@@ -9,9 +9,10 @@ import stat
 import struct
 import termios
 
-from wherry.runtime.messages import Console, send
+from wherry.runtime.init_messages import Console
 from wherry.runtime.ops.base import Op, Setup
 from wherry.runtime.ops.rooted import make_in, open_in
+from wherry.runtime.packets import send
 from wherry.sys import mount as m
 from wherry.sys.files import DEVPTS_SUPER_MAGIC, filesystem_type
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 
 from wherry.errors import NotFound
 from wherry.sys import mount as m
 from wherry.sys.namespaces import CLONE_NEWNS, setns
-
-_IN_PROCESS = re.compile(r"/proc/([1-9][0-9]*)/root(/.*)")
 
 
 def clone_tree(source: str, flags: int) -> int:
@@ -19,18 +16,26 @@ def clone_tree(source: str, flags: int) -> int:
     how a container's ``/dev/shm`` comes to another, and no mount of one namespace may be copied in
     another (open_tree(2)). Only for a process with a single thread.
     """
-    match = _IN_PROCESS.fullmatch(source)
-    if match is None:
+    pid, path = _in_process(source)
+    if not pid:
         return m.open_tree(m.AT_FDCWD, source, flags)
     home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _enter(int(match[1]))
+        _enter(pid)
         try:
-            return m.open_tree(m.AT_FDCWD, match[2], flags | m.AT_SYMLINK_NOFOLLOW)
+            return m.open_tree(m.AT_FDCWD, path, flags | m.AT_SYMLINK_NOFOLLOW)
         finally:
             setns(home, CLONE_NEWNS)
     finally:
         os.close(home)
+
+
+def _in_process(source: str) -> tuple[int, str]:
+    """The process and the path of ``/proc/PID/root/PATH``; 0 for any other."""
+    match source.split("/", 4):
+        case ["", "proc", pid, "root", path] if pid.isascii() and pid.isdigit():
+            return int(pid), f"/{path}"
+    return 0, ""
 
 
 def _enter(pid: int) -> None:

@@ -9,10 +9,12 @@ import resource
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import closing
 
 from wherry.errors import NotSupported, PermissionDenied
-from wherry.runtime.messages import Waiting, receive, send, to_init
+from wherry.runtime.init_messages import Waiting, to_init
 from wherry.runtime.ops.base import Op, Setup
+from wherry.runtime.packets import receive, send
 from wherry.sys.files import PROC_SUPER_MAGIC, filesystem_type
 from wherry.sys.namespaces import (
     CLONE_NEWCGROUP,
@@ -145,7 +147,7 @@ class RaiseLoopback(Op, frozen=True):
         return "set the loopback interface up"
 
     def execute(self, setup: Setup) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
             fcntl.ioctl(sock, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP))
 
 

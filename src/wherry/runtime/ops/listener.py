@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 
 import msgspec
 
@@ -45,6 +46,6 @@ class LoadNotifyingSeccomp(LoadSeccomp, frozen=True):
         data = msgspec.json.encode(notice)
         agent = socket.socket(fileno=connection)
         listener = seccomp_set_filter(self.program, self.flags | NEW_LISTENER)
-        socket.send_fds(agent, [data], [listener])
+        agent.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", listener))])
         os.close(listener)
         agent.close()

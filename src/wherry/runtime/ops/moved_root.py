@@ -4,14 +4,13 @@ ram disk (``--no-pivot``)."""
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 from wherry.runtime.ops.base import Op, Setup
 from wherry.sys import mount as m
+from wherry.sys.mountinfo import unescaped
 
 _CHUNK = 1 << 20
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class MoveRoot(Op, frozen=True):
@@ -46,7 +45,7 @@ def others(mountinfo: str, root: str) -> Iterator[str]:
     """The places of mounts, last ones first, that neither the root lies on nor are below it (field
     5 of proc(5) ``mountinfo``, whose special characters are octal)."""
     for line in reversed(mountinfo.splitlines()):
-        place = _OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4])
+        place = unescaped(line.split(" ")[4])
         holds = root == place or root.startswith(place.rstrip("/") + "/")
         if not holds and not place.startswith(root.rstrip("/") + "/"):
             yield place

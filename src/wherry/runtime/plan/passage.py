@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import closing
 
 import msgspec
 
 from wherry.errors import InternalError
 from wherry.runtime.ops.base import reason
+from wherry.runtime.packets import receive_packet, send_packet
 from wherry.sys.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, setns, unshare
 
 Clone = Callable[[], tuple[int, int]]
@@ -73,12 +75,12 @@ def through(passage: Passage, clone: Clone) -> tuple[int, int]:
     The child has to be cloned with CLONE_PARENT, which makes it this process's own.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
+    with closing(ours), closing(theirs):
         helper = os.fork()
         if helper == 0:
             _help(passage, clone, theirs)
         theirs.close()
-        data, fds, _, _ = socket.recv_fds(ours, 4096, 1)
+        data, fds, _ = receive_packet(ours, 4096)
         os.waitpid(helper, 0)
     if not fds:
         raise InternalError(data.decode() or "the way to the container's namespaces was cut off")
@@ -94,7 +96,7 @@ def _help(passage: Passage, clone: Clone, answer: socket.socket) -> None:
             answer.send(f"cannot enter the container's namespaces: {reason(error)}".encode())
             return
         pid, pidfd = clone()
-        socket.send_fds(answer, [b"%d" % pid], [pidfd])
+        send_packet(answer, b"%d" % pid, [pidfd])
     except OSError as error:
         answer.send(f"cannot make the container's namespaces: {reason(error)}".encode())
     finally:

@@ -1,6 +1,7 @@
 """The processor architectures that a filter tells apart."""
 
-from __future__ import annotations
+# No "from __future__ import annotations" here: a NamedTuple would compile them one by one, which is
+# most of the time that importing this takes.
 
 from typing import NamedTuple
 

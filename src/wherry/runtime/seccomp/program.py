@@ -4,7 +4,8 @@ A piece is a tuple of instructions of which every path ends in a return, or whic
 its end; pieces are joined by plain concatenation, because jumps only go forward.
 """
 
-from __future__ import annotations
+# No "from __future__ import annotations" here: a NamedTuple would compile them one by one, which is
+# most of the time that importing this takes.
 
 import struct
 from typing import NamedTuple
