@@ -20,6 +20,9 @@ from wherry.api.wire import containers as wire
 from wherry.engine.records import Exec, ExecOptions
 from wherry.errors import Conflict, NotFound, WherryError
 
+Size = tuple[int, int] | None
+"""Rows and columns of a terminal."""
+
 
 class _ExecConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """Engine API v1.51, ExecConfig."""
@@ -61,11 +64,12 @@ async def start(context: Context, request: Request, exec_id: str) -> Answer:
     if asked.detach:
         await context.quick(context.engine.execs.start, exec_id, detach=True, console_size=size)
         return context.empty(200)
-    # Clients wait for the head before they read: it goes out before the process writes anything.
+    # Asked for before the head is out, but clients read that first: what the process writes waits.
+    begun = _begin(context, record, size)
     detached = await relay_stream(
         context,
         request,
-        partial(_stream, context, record, size),
+        partial(_stream, context, record, size, begun),
         tty=record.options.tty,
         stdin=record.options.attach_stdin,
         detach_keys=record.options.detach_keys,
@@ -87,16 +91,26 @@ def _check_startable(context: Context, record: Exec) -> None:
         raise Conflict(f"Container {container.id} is not running")
 
 
-async def _stream(context: Context, record: Exec, size: tuple[int, int] | None) -> socket.socket:
-    """The stream of the exec, or one that says why it could not start."""
-    execs, say = context.engine.execs, partial(_saying, record.options.tty)
+def _begin(context: Context, record: Exec, size: Size) -> socket.socket | None:
+    """The stream of an exec that need not be waited for, or one that says why it cannot start."""
+    say = partial(_saying, record.options.tty)
     try:
-        stream = execs.begin(record.id, console_size=size, say=say)
-        if stream is None:
-            start = partial(execs.start, record.id, detach=False, console_size=size)
-            stream = await context.quick(start)
+        return context.engine.execs.begin(record.id, console_size=size, say=say)
     except WherryError as error:
         return _ended_stream(say(error))
+
+
+async def _stream(
+    context: Context, record: Exec, size: Size, begun: socket.socket | None
+) -> socket.socket:
+    """What has begun, or the stream of an exec that takes time to start."""
+    if begun is not None:
+        return begun
+    start = partial(context.engine.execs.start, record.id, detach=False, console_size=size)
+    try:
+        stream = await context.quick(start)
+    except WherryError as error:
+        return _ended_stream(_saying(record.options.tty, error))
     return stream if stream is not None else _ended_stream(b"")
 
 

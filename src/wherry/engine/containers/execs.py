@@ -79,6 +79,8 @@ class Execs:
         exit code is there after the output waits for this.
         """
         source = self._find(exec_id).exited
+        if source.done():
+            return source
         own: Future[int] = Future()  # who gives up waiting cancels nobody else's
 
         def done(ended: Future[int]) -> None:
