@@ -24,16 +24,34 @@ def run_hooks(
     """Run programs one after the other with the state on standard input; InternalError if one
     fails or exceeds its time.
 
-    ``kind`` is what the specification calls them. ``env`` is for those that name none.
+    ``kind`` is what the specification calls them. ``env`` is for those that name none; by default
+    it is the caller's own, as with runc.
     """
     data = msgspec.json.encode(state)
     for number, hook in enumerate(hooks):
+        _run_one(number, hook, data, kind, os.environ if env is None else env)
+
+
+def try_hooks(hooks: Iterable[Hook], state: State, kind: str) -> list[str]:
+    """Run programs whose failures change nothing; returns what is to be said of them (runtime.md,
+    "Lifecycle" 13)."""
+    data = msgspec.json.encode(state)
+    told = []
+    for number, hook in enumerate(hooks):
         try:
-            _run(hook, data, env or {})
+            _run_one(number, hook, data, kind, os.environ)
         except InternalError as error:
-            if not kind:
-                raise
-            raise InternalError(f"error running {kind} hook #{number}: {error}") from None
+            told.append(str(error))
+    return told
+
+
+def _run_one(number: int, hook: Hook, data: bytes, kind: str, env: Mapping[str, str]) -> None:
+    try:
+        _run(hook, data, env)
+    except InternalError as error:
+        if not kind:
+            raise
+        raise InternalError(f"error running {kind} hook #{number}: {error}") from None
 
 
 def _run(hook: Hook, data: bytes, env: Mapping[str, str]) -> None:
@@ -133,6 +151,10 @@ class RunHooks(Op, frozen=True):
 
     def execute(self, setup: Setup) -> None:
         state = msgspec.structs.replace(self.state, pid=setup.host_pid)
-        # What runs in place of the program, so to speak, gets its environment (as with runc).
-        env = dict(os.fsdecode(entry).partition("=")[::2] for entry in setup.env)
-        run_hooks(self.hooks, state, self.kind, env)
+        run_hooks(self.hooks, state, self.kind, self._environment(setup))
+
+    def _environment(self, setup: Setup) -> dict[str, str] | None:
+        """What runs in place of the program, so to speak, gets its environment (as with runc)."""
+        if self.kind != "startContainer":
+            return None
+        return dict(os.fsdecode(entry).partition("=")[::2] for entry in setup.env)

@@ -9,7 +9,7 @@ import msgspec
 
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import WherryError
-from wherry.runtime.hooks import run_hooks
+from wherry.runtime.hooks import try_hooks
 from wherry.runtime.messages import Keep
 
 T = TypeVar("T")
@@ -46,8 +46,4 @@ def _with_group(keep: Keep, cgroups: Cgroups, action: Callable[[Cgroup], T]) -> 
 def run_poststop(keep: Keep) -> None:
     """Run the last hooks; one that fails changes nothing (runtime.md, "Lifecycle" 13)."""
     if keep.poststop:
-        stopped = msgspec.structs.replace(keep.state, status="stopped")
-        try:
-            run_hooks(keep.poststop, stopped)
-        except WherryError:
-            pass
+        try_hooks(keep.poststop, msgspec.structs.replace(keep.state, status="stopped"), "poststop")

@@ -152,7 +152,7 @@ def _run(options: Options) -> int:
             _give(options, child)
         container.start()
     except BaseException:
-        container.delete(force=True)
+        _remove(options, container)
         raise
     if options.detach:
         return 0
@@ -160,7 +160,14 @@ def _run(options: Options) -> int:
         return _attend(child)
     finally:
         if not options.keep:
-            container.delete(force=True)
+            _remove(options, container)
+
+
+def _remove(options: Options, container: Container) -> None:
+    """Remove a container, unless a start that failed has."""
+    if os.path.isdir(container.directory):
+        container.delete(force=True)
+        _warn(options, container)
 
 
 def _attend(child: Child) -> int:

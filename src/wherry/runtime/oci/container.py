@@ -303,6 +303,7 @@ class Container:
         status = self.status()
         if status in ("running", "paused") and not force:
             raise Conflict(f"container {self.id!r} is not stopped; stop it or use --force")
+        self.warnings = ()
         stopped = msgspec.structs.replace(self.state(), status="stopped", pid=0)
         if status != "stopped":
             self.kill(signal.SIGKILL)
@@ -314,7 +315,7 @@ class Container:
         _unmount(self.record().shared_root)
         self._remove_directory()
         if spec is not None and spec.hooks is not None:
-            self.warnings += tuple(try_hooks(spec.hooks.poststop, stopped, "poststop"))
+            self.warnings = tuple(try_hooks(spec.hooks.poststop, stopped, "poststop"))
 
     def _group(self) -> Cgroup | None:
         record, cgroups = self.record(), find_host().cgroups
