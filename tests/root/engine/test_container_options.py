@@ -98,6 +98,25 @@ def test_system_paths_can_be_shown(engine: TestEngine) -> None:
     assert "proc /proc/sys proc ro" not in mounts
 
 
+@pytest.mark.parametrize(
+    ("options", "privileged", "made"),
+    [
+        (("writable-cgroups=true",), False, True),
+        (("writable-cgroups=false",), True, False),
+        ((), False, False),
+        ((), True, True),
+    ],
+)
+def test_control_groups_that_can_be_written_to(
+    engine: TestEngine, options: tuple[str, ...], privileged: bool, made: bool
+) -> None:
+    script = "cd /sys/fs/cgroup; [ -d pids ] && cd pids; mkdir inner && rmdir inner"
+    host = HostConfig(network_mode="none", security_opt=options, privileged=privileged)
+    done = engine.run("sh", "-c", script, host=host)
+    assert (done.code == 0) == made
+    assert made or b"Read-only file system" in done.stderr
+
+
 def test_a_seccomp_profile_of_ones_own(engine: TestEngine) -> None:
     rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}

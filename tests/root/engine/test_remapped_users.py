@@ -275,6 +275,7 @@ def test_namespaces_are_shared_with_their_users(engine: TestEngine) -> None:
     ("changes", "text"),
     [
         ({"privileged": True}, "privileged mode is incompatible with user namespaces"),
+        ({"security_opt": ("writable-cgroups=true",)}, "writable-cgroups is incompatible"),
         ({"network_mode": "host"}, "cannot share the host's network namespace"),
         ({"pid_mode": "host"}, "cannot share the host PID namespace"),
     ],

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from tests.root.runtime.boxes import Box, wait
 
+from wherry.engine.spec import host_facts
 from wherry.errors import (
     InternalError,
     InvalidArgument,
@@ -346,6 +347,14 @@ def test_sysctls_of_own_namespaces(box: Box) -> None:
 
 def test_an_oom_score(box: Box) -> None:
     assert box.run("cat", "/proc/self/oom_score_adj", process_oom_score_adj=500).lines == ["500"]
+
+
+def test_a_score_below_the_engines_own_is_refused_with_a_sentence(box: Box) -> None:
+    """Not in words which command lines take for those about a program that may not be executed."""
+    if "CAP_SYS_RESOURCE" in host_facts().capabilities:
+        pytest.skip("this engine may lower any score")
+    with pytest.raises(PermissionDenied, match="may not lower it below 0"):
+        box.start("true", process_oom_score_adj=-500)
 
 
 def test_a_passed_network_namespace_is_entered(box: Box) -> None:

@@ -230,6 +230,12 @@ def test_other_security_options() -> None:
     assert not off.no_new_privileges
 
 
+@pytest.mark.parametrize("text", ["writable-cgroups", "writable-cgroups=maybe", "bogus=1"])
+def test_security_options_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="invalid --security-opt"):
+        spec(HostConfig(security_opt=(text,)))
+
+
 def test_paths_by_the_clients_own_lists() -> None:
     made = spec(HostConfig(masked_paths=(), readonly_paths=("/proc/x",)))
     assert made.linux

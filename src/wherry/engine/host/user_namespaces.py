@@ -13,6 +13,7 @@ import msgspec
 
 from wherry.engine.records import Container
 from wherry.engine.settings import EngineSettings
+from wherry.engine.spec.security import parse_options
 from wherry.engine.table import ContainerTable
 from wherry.errors import Conflict, InvalidArgument, NotSupported
 from wherry.model.container import HostConfig
@@ -54,6 +55,11 @@ def check_users(settings: EngineSettings, host: HostConfig) -> None:
     if host.network_mode == "host":
         raise InvalidArgument(
             "cannot share the host's network namespace when user namespaces are enabled"
+        )
+    if parse_options(host.security_opt or ()).writable_cgroups is not None:
+        raise InvalidArgument(
+            "writable-cgroups is incompatible with user namespaces: the groups' files are those of "
+            "the host's root"
         )
     if host.pid_mode == "host":
         raise InvalidArgument(

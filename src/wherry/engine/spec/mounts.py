@@ -11,6 +11,7 @@ from wherry.engine.records import MountPoint
 from wherry.engine.spec.idmaps import Mappings, id_mappings
 from wherry.engine.spec.inputs import NameFiles, SpecInputs
 from wherry.engine.spec.remap import with_users
+from wherry.engine.spec.security import parse_options
 from wherry.errors import InvalidArgument
 from wherry.model import docker_defaults as docker
 from wherry.model.container import TmpfsOptions
@@ -61,8 +62,11 @@ def _is_taken(destination: str, taken: set[str]) -> bool:
 
 def _adapted(mount: Mount, inputs: SpecInputs) -> Mount:
     """Privileged containers may write where others only read; a read-only root spares little."""
-    options = mount.options
-    if inputs.host.privileged and mount.destination in ("/sys", "/sys/fs/cgroup"):
+    options, writable = mount.options, inputs.host.privileged
+    if mount == docker.CGROUP:
+        asked = parse_options(inputs.host.security_opt or ()).writable_cgroups
+        writable = writable if asked is None else asked
+    if writable and mount.destination in ("/sys", "/sys/fs/cgroup"):
         options = tuple(option for option in options if option != "ro")
     elif inputs.host.readonly_rootfs and mount.destination not in _ALWAYS_WRITABLE:
         options = options if "ro" in options else (*options, "ro")

@@ -31,6 +31,8 @@ class SecurityOptions(msgspec.Struct, frozen=True, kw_only=True):
     apparmor: str = ""
     no_new_privileges: bool = False
     unconfined_paths: bool = False
+    writable_cgroups: bool | None = None
+    """None: as the container's privileges have it."""
     labels: tuple[str, ...] = ()
     """What ``label=`` says of SELinux, which a kernel without it does not mind."""
 
@@ -58,15 +60,21 @@ def _with(options: SecurityOptions, key: str, value: str, text: str) -> Security
     if key == "apparmor":
         return replace(options, apparmor=value)
     if key == "no-new-privileges":
-        if value.lower() not in _BOOLEANS:
-            raise InvalidArgument(f'invalid --security-opt 2: "{text}"')
-        return replace(options, no_new_privileges=_BOOLEANS[value.lower()])
+        return replace(options, no_new_privileges=_boolean(value, text))
+    if key == "writable-cgroups":
+        return replace(options, writable_cgroups=_boolean(value, text))
     if key == "systempaths" and value == UNCONFINED:
         return replace(options, unconfined_paths=True)
     if key == "label":
         check_label(value)
         return replace(options, labels=(*options.labels, value))
     raise InvalidArgument(f'invalid --security-opt 2: "{text}"')
+
+
+def _boolean(value: str, text: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise InvalidArgument(f'invalid --security-opt 2: "{text}"')
+    return _BOOLEANS[value.lower()]
 
 
 def seccomp_filter(

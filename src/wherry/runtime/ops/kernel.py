@@ -267,8 +267,12 @@ class SetOomScore(Op, frozen=True):
         try:
             setup.write_proc("self/oom_score_adj", str(self.value))
         except PermissionError:
-            if int(setup.read_proc("self/oom_score_adj")) != self.value:
-                raise
+            present = int(setup.read_proc("self/oom_score_adj"))
+            if present != self.value:
+                raise PermissionDenied(
+                    f"cannot {self.describe()}: this engine may not lower it below {present}; "
+                    "start it with CAP_SYS_RESOURCE or ask for more"
+                ) from None
 
 
 class SetIoPriority(Op, frozen=True):
