@@ -71,11 +71,18 @@ class ReadyInit:
 
     def __init__(self, child: Child) -> None:
         self.child = child
+        self._held = True
 
     def close(self) -> None:
         """Let go of it: it ends."""
+        self._held = False
         os.close(self.child.pidfd)
         self.child.channel.close()
+
+    def end(self) -> None:
+        """End it, whatever it is doing, unless it was let go of."""
+        if self._held:
+            self.child.kill()
 
     def offer(self, message: ToLauncher, fds: Sequence[int]) -> None:
         """Have it set up the container of a request, with what came beside that; nothing if it

@@ -31,6 +31,7 @@ from wherry.runtime.launch.outset import (
     write_record,
 )
 from wherry.runtime.launch.ready import ReadyInit, plan_start
+from wherry.runtime.launch.spawn import Child
 from wherry.runtime.launch.ways import Begun, C, OwnWay, Passed, ReadyWay, Way
 from wherry.runtime.logs.first_try import check_log
 from wherry.runtime.messages import (
@@ -101,19 +102,21 @@ def _start(
         spec = read_spec(request.bundle)
         _start_elsewhere(request, spec, passed, connection, monitor, host, taken)
         return
-    plan = init.answer(host) if init is not None else None
-    if init is not None and plan is not None:
-        ready = ReadyWay(plan, init.child, host)
-        try:
-            _run(plan, request, passed, connection, monitor, host, taken, ready)
-        except BaseException:
-            init.child.kill()  # it may not even have been waited for
-            raise
-    else:
+
+    def choose() -> tuple[Plan, Way[Child]]:
+        plan = init.answer(host) if init is not None else None
+        if init is not None and plan is not None:
+            return plan, ReadyWay(plan, init.child, host)
         _let_go(init, monitor)
         plan = plan_start(request, host)
-        way = OwnWay(plan, passed, host, existing=False)
-        _run(plan, request, passed, connection, monitor, host, taken, way)
+        return plan, OwnWay(plan, passed, host, existing=False)
+
+    try:
+        _run(choose, request, passed, connection, monitor, host, taken)
+    except BaseException:
+        if init is not None:
+            init.end()  # it may not even have been waited for
+        raise
 
 
 def _let_go(init: ReadyInit | None, monitor: socket.socket) -> None:
@@ -149,7 +152,7 @@ def _exec(
         rest = rest[:-1]
     passed = Passed(client, None, rest, opened.container)
     way = OwnWay(opened.plan, passed, host, existing=True)
-    _run(opened.plan, request, passed, connection, monitor, host, taken, way)
+    _run(lambda: (opened.plan, way), request, passed, connection, monitor, host, taken)
     return None
 
 
@@ -180,7 +183,7 @@ def _start_elsewhere(
         terminal=spec.process is not None and spec.process.terminal,
     )
     way = external.ExternalWay(plan, request, runtime, passed.netns)
-    _run(plan, request, passed, connection, monitor, host, taken, way)
+    _run(lambda: (plan, way), request, passed, connection, monitor, host, taken)
 
 
 def _exec_elsewhere(
@@ -205,7 +208,7 @@ def _exec_elsewhere(
         terminal=decode_process(request).terminal,
     )
     way = external.ExternalWay(plan, request, runtime, None)
-    _run(plan, request, passed, connection, monitor, host, taken, way)
+    _run(lambda: (plan, way), request, passed, connection, monitor, host, taken)
 
 
 def _external(request: StartRequest | ExecRequest) -> ExternalRuntime:
@@ -215,23 +218,26 @@ def _external(request: StartRequest | ExecRequest) -> ExternalRuntime:
 
 
 def _run(
-    plan: Plan,
+    choose: Callable[[], tuple[Plan, Way[C]]],
     request: StartRequest | ExecRequest,
     passed: Passed,
     connection: socket.socket,
     monitor: socket.socket,
     host: Host,
     taken: Callable[[], None],
-    way: Way[C],
 ) -> None:
-    """Start the process and hand it over; after an error nothing of it is left."""
-    reach("starter.planned")
+    """Start the process and hand it over; after an error nothing of it is left.
+
+    ``choose`` says how, perhaps not at once.
+    """
     if isinstance(request, StartRequest):
         _check_log(request.log, taken)
-    if plan.hooks != Hooks():
-        taken()  # nobody is to wait for another's hooks
     directory, made = open_state_dir(request.state_dir)
     try:
+        plan, way = choose()
+        reach("starter.planned")
+        if plan.hooks != Hooks():
+            taken()  # nobody is to wait for another's hooks
         streams = Streams() if plan.terminal else open_streams(request.open_stdin)
         child = way.begin(streams.theirs, directory)
         reach("starter.cloned")
