@@ -16,7 +16,7 @@ pytestmark = pytest.mark.root
 _STATUS = (
     "cat /proc/self/status | grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp|SigBlk|SigCgt):'; "
     "for n in mnt pid ipc uts cgroup net; do readlink /proc/self/ns/$n; done; umask; pwd; "
-    "cat /proc/self/oom_score_adj /proc/self/cgroup; echo $(ls /proc/$$/fd)"
+    "cat /proc/self/oom_score_adj /proc/self/cgroup; echo $(ls /proc/self/fd)"
 )
 
 

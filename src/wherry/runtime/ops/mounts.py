@@ -309,13 +309,20 @@ class MaskPath(Op, frozen=True):
 
     def _hide_file(self, target: int) -> None:
         # The host's own /dev/null, checked by descriptor: a link or another device in its place
-        # would give the container something that it can write to (CVE-2025-31133).
+        # would give the container something that it can write to (CVE-2025-31133). Read-only, so
+        # that the container's root cannot change its mode and owner, which are the host's, too.
         tree = m.open_tree(m.AT_FDCWD, "/dev/null", m.OPEN_TREE_CLONE | m.AT_SYMLINK_NOFOLLOW)
         try:
             found = os.fstat(tree)
             if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
                 raise OSError(errno.EINVAL, "the host's /dev/null is not the null device")
-            m.make_private(tree)
+            m.mount_setattr(
+                tree,
+                "",
+                m.AT_EMPTY_PATH,
+                attr_set=m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NOEXEC,
+                propagation=m.MS_PRIVATE,
+            )
             m.attach(tree, target)
         finally:
             os.close(tree)

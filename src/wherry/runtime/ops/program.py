@@ -10,10 +10,11 @@ import stat
 import termios
 
 from wherry.errors import InternalError, InvalidArgument, NotSupported, WherryError
-from wherry.runtime.api import CommandNotExecutable, CommandNotFound
-from wherry.runtime.messages import Ready, send
+from wherry.runtime.init_messages import Ready
 from wherry.runtime.ops.base import Op, Setup, reason
 from wherry.runtime.ops.rooted import make_in, open_in
+from wherry.runtime.outcome import CommandNotExecutable, CommandNotFound
+from wherry.runtime.packets import send
 from wherry.sys import caps, credentials
 from wherry.sys.files import close_range
 from wherry.sys.process import (
@@ -101,18 +102,49 @@ class SetStdio(Op, frozen=True):
         if setup.console_fd is not None:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         for number in (0, 1, 2):
-            self._own(number)
+            self._own(setup, number)
 
-    def _own(self, fd: int) -> None:
-        # So that the program may open /dev/stdout again. /dev/null is everybody's already.
+    def _own(self, setup: Setup, fd: int) -> None:
+        # So that the program may open /dev/stdout again.
         found = os.fstat(fd)
-        if found.st_uid == self.uid or found.st_rdev == os.makedev(1, 3):
+        if is_null_device(found):
+            use_own_null(setup.root_fd, fd)
+            return
+        if found.st_uid == self.uid:
             return
         try:
             os.fchown(fd, self.uid, -1)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS):
                 raise
+
+
+def is_null_device(found: os.stat_result) -> bool:
+    """Whether this is a null(4) device."""
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)
+
+
+def use_own_null(root_fd: int, number: int) -> None:
+    """Put the container's null device in the place of the host's, whose mode and owner its root
+    could change (chmod(2) on /dev/stdin). A stream that is read may be an empty pipe instead,
+    where the container has no null device; for one that is written OSError tells."""
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        fd = open_in(root_fd, "/dev/null", flags)
+    except OSError:
+        fd = -1
+    if fd >= 0 and not is_null_device(os.fstat(fd)):
+        os.close(fd)
+        fd = -1
+    if fd >= 0:
+        os.set_blocking(fd, True)
+    elif number == 0:
+        fd, writer = os.pipe()
+        os.close(writer)
+    else:
+        raise OSError(errno.ENODEV, "the container has no null device at /dev/null")
+    os.dup2(fd, number, inheritable=True)
+    os.close(fd)
 
 
 class SetSecurityLabel(Op, frozen=True):
