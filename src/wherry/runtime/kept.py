@@ -47,7 +47,7 @@ def _mount(kept: str, interpreter: str) -> None:
     os.makedirs(place, 0o755, exist_ok=True)
     home = os.path.dirname(os.path.realpath(interpreter))
     _write(f"{os.path.dirname(place)}/pyvenv.cfg", f"home = {home}\n")
-    _write(f"{kept}.py", again_as())
+    _write(f"{kept}.py", again_as(f"{kept}.modules"))
     if os.path.exists(kept):
         if os.path.samefile(kept, interpreter):
             return  # others have been here meanwhile, or the package was installed anew

@@ -11,8 +11,10 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from wherry.runtime.oci.lean import left_out
+from wherry.runtime.remembered import remember
 from wherry.sys import mount as m
 from wherry.sys.process import PR_SET_DUMPABLE, prctl
 
@@ -51,15 +53,16 @@ def protect_this_process(arguments: Sequence[str]) -> None:
     os.execve(f"/proc/self/fd/{fd}", program, kept)
 
 
-def again_as() -> str:
+def again_as(memory: str = "") -> str:
     """The program that is executed again: it finds our modules, and nothing else that is installed.
 
-    msgspec does without typing_extensions, which would bring inspect, ast and tokenize along.
+    ``memory`` is the file where they are remembered.
     """
     return (
         "import sys,gc;gc.disable();"  # which would look at every module that is imported
-        f"sys.path[:0]={_library()!r};sys.modules['typing_extensions']=None;"
-        "from wherry.runtime.protect import go_on;go_on()"
+        f"sys.path[:0]={_library()!r};"
+        f"from wherry.runtime.remembered import recall;memory={memory!r};known=recall(memory);"
+        "from wherry.runtime.protect import go_on;go_on('' if known else memory)\n"
     )
 
 
@@ -75,14 +78,18 @@ def _library() -> list[str]:
     return [p for p in absolute if any(os.path.isdir(f"{p}/{name}") for name in _NEEDED)]
 
 
-def go_on() -> None:
-    """What is executed again; never returns."""
+def go_on(memory: str) -> None:
+    """What is executed again; never returns. Its modules are written to ``memory``, if it names a
+    file."""
     prctl(PR_SET_DUMPABLE, 0)
     if not ENTERING.isdisjoint(sys.argv) and not is_protected():
         protect_this_process(sys.argv[1:])
     with left_out():
         from wherry.runtime.oci.commands import command
 
+    if memory and os.geteuid() == 0:
+        with suppress(OSError):
+            remember(memory)
     gc.freeze()  # what is imported stays; it need not be looked at again
     gc.enable()
     status = command(sys.argv[1:])

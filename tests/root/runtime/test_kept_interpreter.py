@@ -87,6 +87,20 @@ def test_the_first_call_keeps_it_and_the_next_are_executed_by_it(
     assert _is_read_only(second)
 
 
+def test_the_modules_are_remembered_until_one_changes(installed: Installed, oci: Bundles) -> None:
+    installed.create(oci)
+    file = Path(f"{installed.kept}.modules")
+    assert not file.exists()
+    installed.create(oci)
+    first = file.stat()
+    assert (first.st_uid, first.st_mode & 0o777) == (0, 0o644)
+    installed.create(oci)
+    assert file.stat().st_mtime_ns == first.st_mtime_ns
+    file.write_bytes(file.read_bytes()[:1000])
+    installed.create(oci)
+    assert file.stat().st_size == first.st_size
+
+
 def test_nothing_of_the_callers_environment_but_the_path(
     installed: Installed, oci: Bundles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
