@@ -165,9 +165,10 @@ def warnings(process: Process) -> Iterator[str]:
     for name in sorted(asked - caps.NUMBERS.keys()):
         yield f"ignoring the unknown capability {name}"
     able = set(capabilities.permitted) & set(capabilities.inheritable)
-    for name in capabilities.ambient:
-        if name in caps.NUMBERS and name not in able:
-            yield f"can't raise ambient capability {name}: it is not permitted and inheritable"
+    lost = [name for name in capabilities.ambient if name in caps.NUMBERS and name not in able]
+    if lost:  # some ask for all that they have: one line is enough
+        noun, verb = ("capability", "it is") if len(lost) == 1 else ("capabilities", "they are")
+        yield f"can't raise ambient {noun} {', '.join(lost)}: {verb} not permitted and inheritable"
 
 
 def _kernel_ops(process: Process, personality: LinuxPersonality | None) -> Iterator[Op]:
