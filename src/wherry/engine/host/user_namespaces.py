@@ -65,16 +65,6 @@ def check_users(settings: EngineSettings, host: HostConfig) -> None:
         raise InvalidArgument(
             "cannot share the host PID namespace when user namespaces are enabled"
         )
-    _check_here(settings, host)
-
-
-def _check_here(settings: EngineSettings, host: HostConfig) -> None:
-    """What our own way of mapping files cannot do."""
-    if host.runtime in settings.runtimes:
-        raise NotSupported(
-            f"the runtime {host.runtime} is not supported together with --userns-remap: use our "
-            "own, or --userns=host"
-        )
 
 
 class OpenUsers(msgspec.Struct, frozen=True):

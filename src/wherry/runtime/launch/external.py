@@ -26,6 +26,7 @@ from wherry.model.runtime_spec import (
     Hooks,
     Linux,
     LinuxNamespace,
+    Process,
     Spec,
     State,
 )
@@ -36,9 +37,10 @@ from wherry.runtime.api import (
     ExternalRuntime,
     StartRequest,
 )
-from wherry.runtime.ops.mounts import mount_root
+from wherry.runtime.launch.external_users import mount_for, with_plain_mounts
+from wherry.runtime.ops.prepared import give
 from wherry.runtime.ops.rooted import open_in
-from wherry.runtime.plan.planning import Plan
+from wherry.runtime.plan.planning import Plan, streams_owner
 from wherry.sys import mount as m
 from wherry.sys.namespaces import CLONE_NEWNS, unshare
 
@@ -199,6 +201,8 @@ class ExternalWay:
 
     def _begin(self, program: _Program, stdio: Stdio | None, directory: int) -> ExternalChild:
         console = _Console(program, directory) if self._plan.terminal else None
+        if self._plan.streams_owner >= 0:
+            give(stdio or (), self._plan.streams_owner)
         options = ["--pid-file", program.path(_PID), *(console.option if console else ())]
         created: tuple[str, ...] = ()
         if isinstance(self._request, StartRequest):
@@ -223,10 +227,13 @@ class ExternalWay:
         if spec.root is None:
             raise InternalError(f"{path} names no root")
         root = os.path.join(request.bundle, spec.root.path)
-        mount_root(root, request.rootfs)
+        mount_for(spec.linux or Linux(), root, request.rootfs)
+        final = with_plain_mounts(spec, request.bundle)
         if self._netns is not None:
+            final = _with_network(final, self._netns)
+        if final != spec:
             with open(path, "wb") as file:
-                file.write(msgspec.json.encode(_with_network(spec, self._netns)))
+                file.write(msgspec.json.encode(final))
         return tuple(_missing(root, [mount.destination for mount in spec.mounts]))
 
     def complete(self, child: ExternalChild, meanwhile: Callable[[], T]) -> T:
@@ -299,10 +306,11 @@ def plan_external(
     container_id: str,
     bundle: str,
     cgroup: str,
-    terminal: bool,
+    linux: Linux,
+    process: Process,
 ) -> Plan:
     """What the monitor has to know of a process that the program makes. At the end of a container
-    the program's own traces are removed, as by a hook."""
+    the program's own traces are removed, as by a hook. ``linux`` is the container's."""
     command = (*base_command(runtime), "delete", "--force", container_id)
     environment = tuple(f"{name}={value}" for name, value in _ENVIRONMENT.items())
     delete = Hook(path=command[0], args=command, env=environment, timeout=int(_PATIENCE))
@@ -311,7 +319,8 @@ def plan_external(
         id=container_id,
         bundle=bundle,
         ops=(),
-        terminal=terminal,
+        terminal=process.terminal,
+        streams_owner=streams_owner(linux, process),
         cgroup=cgroup,
         hooks=Hooks(poststop=(delete,)) if own else Hooks(),
         state=State(oci_version="1.2.0", id=container_id, status="created", pid=0, bundle=bundle),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from wherry.errors import InternalError, InvalidArgument
-from wherry.model.runtime_spec import Hooks, Spec
+from wherry.model.runtime_spec import Hooks, Linux, Process, Spec
 from wherry.runtime import state
 from wherry.runtime.api import ExecRequest, ExternalRuntime, LogSettings, StartRequest
 from wherry.runtime.documents import read_spec
@@ -30,7 +30,8 @@ from wherry.runtime.launch.outset import (
     open_streams,
     write_record,
 )
-from wherry.runtime.launch.ready import ReadyInit, plan_start
+from wherry.runtime.launch.premade import with_premade
+from wherry.runtime.launch.ready import Stock, plan_start
 from wherry.runtime.launch.spawn import Child
 from wherry.runtime.launch.ways import Begun, C, OwnWay, Passed, ReadyWay, Way
 from wherry.runtime.logs.first_try import check_log
@@ -57,15 +58,14 @@ def serve(
     monitor: socket.socket,
     host: Host,
     taken: Callable[[], None],
-    init: ReadyInit | None,
+    stock: Stock,
 ) -> OpenedExec | None:
     """Do what a request asks and tell the monitor; the engine hears of a failure from here.
 
     Returns an exec that has not begun: this process is to serve it, and those that come after it.
 
     ``taken`` is called when there is time to tell the launcher: to fork the next pair takes as
-    much of a processor as the start itself. ``init`` is one that a container can be started with,
-    and that was offered the request.
+    much of a processor as the start itself. An init in ``stock`` was offered the request.
     """
     if not fds:
         return None
@@ -73,9 +73,9 @@ def serve(
     connection = socket.socket(fileno=fds[0])
     try:
         if isinstance(message, Start):
-            _start(message.request, fds[1:], connection, monitor, host, taken, init)
+            _start(message.request, fds[1:], connection, monitor, host, taken, stock)
         else:
-            _let_go(init, monitor)
+            _let_go(stock, monitor)
             return _exec(message, fds[1:], connection, monitor, host, taken)
     except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
         send(connection, failure(error))
@@ -89,7 +89,7 @@ def _start(
     monitor: socket.socket,
     host: Host,
     taken: Callable[[], None],
-    init: ReadyInit | None,
+    stock: Stock,
 ) -> None:
     if len(fds) < request.attach + request.netns:
         raise InvalidArgument("a descriptor that the request names was not passed")
@@ -98,32 +98,34 @@ def _start(
     netns = rest.pop(0) if request.netns else None
     passed = Passed(client, netns, tuple(rest))
     if request.external is not None:
-        _let_go(init, monitor)
+        _let_go(stock, monitor)
         spec = read_spec(request.bundle)
         _start_elsewhere(request, spec, passed, connection, monitor, host, taken)
         return
 
     def choose() -> tuple[Plan, Way[Child]]:
+        init = stock.init
         plan = init.answer(host) if init is not None else None
         if init is not None and plan is not None:
             return plan, ReadyWay(plan, init.child, host)
-        _let_go(init, monitor)
-        plan = plan_start(request, host)
+        if init is not None:
+            _let_go(stock, monitor)
+        plan = with_premade(plan_start(request, host), stock.mounts)
         return plan, OwnWay(plan, passed, host, existing=False)
 
     try:
         _run(choose, request, passed, connection, monitor, host, taken)
     except BaseException:
-        if init is not None:
-            init.end()  # it may not even have been waited for
+        if stock.init is not None:
+            stock.init.end()  # it may not even have been waited for
         raise
 
 
-def _let_go(init: ReadyInit | None, monitor: socket.socket) -> None:
-    """Let it end, and its monitor reap it: something else is started."""
-    if init is not None:
-        init.close()
-        send_packet(monitor, NOT_NEEDED + b"%d" % init.child.pid, ())
+def _let_go(stock: Stock, monitor: socket.socket) -> None:
+    """Let an init end, and its monitor reap it: something else is started."""
+    stock.close()
+    if stock.init is not None:
+        send_packet(monitor, NOT_NEEDED + b"%d" % stock.init.child.pid, ())
 
 
 def _exec(
@@ -180,7 +182,8 @@ def _start_elsewhere(
             request.id,
             msgspec.structs.replace(host.layout, systemd=request.systemd_cgroup),
         ),
-        terminal=spec.process is not None and spec.process.terminal,
+        linux=spec.linux or Linux(),
+        process=spec.process or Process(cwd="/"),
     )
     way = external.ExternalWay(plan, request, runtime, passed.netns)
     _run(lambda: (plan, way), request, passed, connection, monitor, host, taken)
@@ -205,7 +208,8 @@ def _exec_elsewhere(
         container_id=request.container_id,
         bundle=record.bundle,
         cgroup=record.cgroup,
-        terminal=decode_process(request).terminal,
+        linux=read_spec(record.bundle).linux or Linux(),
+        process=decode_process(request),
     )
     way = external.ExternalWay(plan, request, runtime, None)
     _run(lambda: (plan, way), request, passed, connection, monitor, host, taken)

@@ -203,7 +203,7 @@ def plan_container(
         passage=passage,
         prepared_mounts=_prepared_mounts(ops, os.path.join(bundle, spec.root.path), names.users),
         listener=_listener(linux),
-        streams_owner=_streams_owner(linux, spec.process),
+        streams_owner=streams_owner(linux, spec.process),
         uid_mappings=linux.uid_mappings,
         gid_mappings=linux.gid_mappings,
         cgroup=cgroup,
@@ -288,7 +288,7 @@ def plan_exec(
         ops=ops,
         terminal=process.terminal,
         listener=_listener(linux),
-        streams_owner=_streams_owner(linux, process),
+        streams_owner=streams_owner(linux, process),
         cgroup=cgroup,
         born_inside=layout.unified or layout.beside,
         state=state,
@@ -330,7 +330,7 @@ def _prepared_mounts(ops: Sequence[Op], root: str, users: bool) -> tuple[Detache
     return tuple(op for op in ops if isinstance(op, DetachedOp) and needs_power(op))
 
 
-def _streams_owner(linux: Linux, process: Process) -> int:
+def streams_owner(linux: Linux, process: Process) -> int:
     """Whose a process's streams are to be, so that it can open them again by name."""
     uid = process.user.uid
     for one in linux.uid_mappings:
