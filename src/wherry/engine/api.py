@@ -296,6 +296,11 @@ class ExecApi(Protocol):
         """The stream of an attached exec, None for a detached one. Conflict if it ran already."""
         ...
 
+    def expect(self, exec_id: str) -> None:
+        """Do now what can be done before the start, which usually follows at once. Short; tells of
+        no failure, since the start will."""
+        ...
+
     def begin(
         self,
         exec_id: str,

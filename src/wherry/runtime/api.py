@@ -225,6 +225,11 @@ class Runtime(Protocol):
         container does not run."""
         ...
 
+    def expect_exec(self, request: ExecRequest) -> None:
+        """Tell that the same exec will probably be asked for in a moment, so that as much of it as
+        can be is done until then. Returns at once; costs little if it is not asked for."""
+        ...
+
     def exec_soon(
         self,
         request: ExecRequest,

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -300,15 +301,25 @@ class LauncherRuntime:
             asked = self._ask(partial(self._servers.send, place), msg.Exec(request), fds)
         except NoExecServerError:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                message = msg.Exec(request, serve=True)
-                process = self._launch(message, request.state_dir, [*fds, theirs.fileno()])
+            try:
+                with theirs:
+                    message = msg.Exec(request, serve=True)
+                    process = self._launch(message, request.state_dir, [*fds, theirs.fileno()])
+            except BaseException:
+                ours.close()  # and so ends a server whose first exec failed
+                raise
             self._epoll.register(ours, 0)  # only its end is of interest
             self._servers.keep(place, ours)
             return process
         if asked is None:
             raise _server_killed()
         return self._adopted(asked[0], request.state_dir, asked[1])
+
+    def expect_exec(self, request: ExecRequest) -> None:
+        """See :class:`wherry.runtime.api.Runtime`."""
+        if request.external is None and not request.apart:
+            with suppress(NoExecServerError):
+                self._servers.send(request.container_state_dir, msg.Expect(request), ())
 
     def exec_soon(self, request: ExecRequest, fds: Sequence[int], answered: Answered) -> bool:
         """See :class:`wherry.runtime.api.Runtime`."""

@@ -73,6 +73,12 @@ class Exec(msgspec.Struct, frozen=True, tag="exec"):
     serve: bool = False
 
 
+class Expect(msgspec.Struct, frozen=True, tag="expect"):
+    """Engine to exec server: the same exec is likely to be asked for soon. No answer."""
+
+    request: ExecRequest
+
+
 class Started(msgspec.Struct, frozen=True, tag="started"):
     """Monitor to engine: the program has been executed. The first message on every connection."""
 
@@ -197,12 +203,13 @@ class Declined(msgspec.Struct, frozen=True, tag="declined"):
 
 
 ToLauncher = Start | Exec
+ToExecServer = Exec | Expect
 ToMonitor = Signal | Resize | Attach | CloseStdin | Hold | Release
 ToEngine = Started | Failed | Elsewhere | Exited | Done
 FromReady = Planned | Declined | Failed
 
 to_launcher = msgspec.json.Decoder(ToLauncher)
-to_exec_server = msgspec.json.Decoder(Exec)
+to_exec_server = msgspec.json.Decoder(ToExecServer)
 to_monitor = msgspec.json.Decoder(ToMonitor)
 to_engine = msgspec.json.Decoder(ToEngine)
 to_keeper = msgspec.json.Decoder(Keep)

@@ -127,6 +127,7 @@ class FakeExecs:
         self.stream: socket.socket | None = None
         self.failure: Exception | None = None
         self.prompt = False
+        self.expected: list[str] = []
         self.started: list[tuple[str, bool, Any]] = []
         self.exit: Future[int] = Future()
         self.sizes: list[tuple[str, int, int]] = []
@@ -142,6 +143,9 @@ class FakeExecs:
         if exec_id not in self.records:
             raise NotFound(f"No such exec instance: {exec_id}")
         return self.records[exec_id]
+
+    def expect(self, exec_id: str) -> None:
+        self.expected.append(exec_id)
 
     def begin(self, exec_id: str, *, console_size: Any = None, say: Any) -> Any:
         if not self.prompt:

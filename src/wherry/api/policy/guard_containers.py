@@ -139,6 +139,9 @@ class GuardedExecs(Part):
         found = self._mine(exec_id)
         return self._engine.execs.start(found.id, detach=detach, console_size=console_size)
 
+    def expect(self, exec_id: str) -> None:
+        self._engine.execs.expect(self._mine(exec_id).id)
+
     def begin(
         self,
         exec_id: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import suppress
 from functools import partial
@@ -53,7 +54,13 @@ async def create(context: Context, request: Request, ref: str) -> Reply:
     members["cmd"] = (asked.cmd,) if isinstance(asked.cmd, str) else asked.cmd
     options = older_requests.execution(ExecOptions(**members), request.version)
     exec_id = context.engine.execs.create(ref, options)  # nothing waits there
+    asyncio.get_running_loop().call_soon(_expect, context, exec_id)  # when the answer is out
     return context.json({"Id": exec_id}, 201)
+
+
+def _expect(context: Context, exec_id: str) -> None:
+    with suppress(NotFound):  # removed meanwhile
+        context.engine.execs.expect(exec_id)
 
 
 async def start(context: Context, request: Request, exec_id: str) -> Answer:

@@ -33,6 +33,7 @@ _REMEMBERED = 1000
 class _Entry:
     record: Exec
     process: Process | None = None
+    expected: ExecRequest | None = None  # what the runtime was told to expect
     exited: Future[int] = field(default_factory=Future)
 
 
@@ -61,6 +62,14 @@ class Execs:
         command = " ".join(options.cmd)
         self._events.container(f"exec_create: {command}", entry.record, execID=exec_id)
         return exec_id
+
+    def expect(self, exec_id: str) -> None:
+        with suppress(WherryError):  # the start tells
+            target = self._find(exec_id)
+            container = self._table.find(target.record.container_id)
+            if not _takes_time(target.record.options):
+                target.expected = self._request(target.record, container, False, None)
+                self._runtime.expect_exec(target.expected)
 
     def _forget_oldest(self) -> None:
         surplus = len(self._execs) - _REMEMBERED
@@ -107,6 +116,7 @@ class Execs:
         self, exec_id: str, *, detach: bool, console_size: tuple[int, int] | None = None
     ) -> socket.socket | None:
         target, container = self._claim(exec_id)
+        target.expected = None
         with ExitStack() as stack:
             ours, theirs = (None, None) if detach else socket.socketpair()
             if theirs:
@@ -130,14 +140,13 @@ class Execs:
         console_size: tuple[int, int] | None = None,
         say: Callable[[WherryError], bytes],
     ) -> socket.socket | None:
-        options = self.get(exec_id).options
-        if options.user or options.tty:
-            return None  # a user is looked up in the container; a terminal takes a whole process
+        if _takes_time(self.get(exec_id).options):
+            return None
         target, container = self._claim(exec_id)
         ours, theirs = socket.socketpair()
         try:
             _check_runs(container)
-            request = self._request(target.record, container, False, console_size)
+            request = self._expected(target, container, console_size)
             answered = partial(self._answered, target, container, theirs, say)
             if self._runtime.exec_soon(request, (theirs.fileno(),), answered):
                 return ours
@@ -148,6 +157,16 @@ class Execs:
         _close(ours, theirs)
         target.record = msgspec.structs.replace(target.record, running=False)
         return None
+
+    def _expected(
+        self, target: _Entry, container: Entry, console_size: tuple[int, int] | None
+    ) -> ExecRequest:
+        """The request for an attached exec, which may have been made already."""
+        expected, target.expected = target.expected, None
+        same_run = expected is not None and expected.container_pid == container.record.state.pid
+        if expected is not None and same_run:
+            return expected
+        return self._request(target.record, container, False, console_size)
 
     def _answered(
         self,
@@ -252,6 +271,11 @@ class Execs:
         if process:
             with suppress(Conflict):
                 process.signal(signum)
+
+
+def _takes_time(options: ExecOptions) -> bool:
+    """A user is looked up in the container, and a terminal takes a whole process."""
+    return bool(options.user) or options.tty
 
 
 def _check_runs(entry: Entry) -> None:

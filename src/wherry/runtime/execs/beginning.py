@@ -28,22 +28,24 @@ class NotHere(Exception):
 
 
 class Beginning:
-    """What there is of an exec before its program runs; :meth:`fail` undoes all of it.
+    """What there is of an exec before its program runs; :meth:`fail` undoes all of it."""
 
-    ``fds`` are the answer's connection and, if there is one, the attached client's stream.
-    """
-
-    def __init__(self, request: ExecRequest, fds: list[int]) -> None:
+    def __init__(self, request: ExecRequest) -> None:
         self.request = request
         self._mine = ExitStack()  # closes what is not a monitor's in the end
-        for fd in fds[1:]:
-            self._mine.callback(os.close, fd)
-        self._connection = self._mine.enter_context(socket.socket(fileno=fds[0]))
-        self._client = tuple(fds[1:])
+        self._connection: socket.socket | None = None
+        self._client: tuple[int, ...] = ()
         self._transient = self._mine.enter_context(ExitStack())  # only what begins needs it
         self._opened: OpenedExec | None = None
         self._streams = Streams()
         self._child: Child | None = None
+
+    def connect(self, fds: list[int]) -> None:
+        """Take the answer's connection and, if there is one, the attached client's stream."""
+        for fd in fds[1:]:
+            self._mine.callback(os.close, fd)
+        self._connection = self._mine.enter_context(socket.socket(fileno=fds[0]))
+        self._client = tuple(fds[1:])
 
     def prepare(self, opened: OpenedExec) -> tuple[int, int, int]:
         """Make the streams; returns the program's ends."""
@@ -72,13 +74,13 @@ class Beginning:
 
     def hand_over(self, host: Host, loop: Loop) -> Monitor:
         """Tell the engine of the program that was executed, and give it to a monitor."""
-        child, opened = self._child, self._opened
-        if child is None or opened is None:
-            raise InternalError("an exec has no process")
+        child, opened, connection = self._child, self._opened, self._connection
+        if child is None or opened is None or connection is None:
+            raise InternalError("an exec has no process, or nobody has asked for it")
         reach("starter.executed")
         self._tell(Started(child.pid))
         reach("starter.told")
-        fds = [child.pidfd, self._connection.detach(), *self._streams.outputs]
+        fds = [child.pidfd, connection.detach(), *self._streams.outputs]
         fds += [*self._client, *self._streams.stdin]
         self._mine.pop_all()
         monitor = Monitor(self._keep(child, opened), fds, host.cgroups, loop)
@@ -111,6 +113,8 @@ class Beginning:
         self._mine.close()
 
     def _tell(self, answer: Started | Elsewhere | Failed) -> None:
+        if self._connection is None:
+            return
         try:
             send(self._connection, answer)
         except OSError:

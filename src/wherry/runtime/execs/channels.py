@@ -20,7 +20,7 @@ class ExecChannels:
         self._lock = threading.Lock()
         self._channels: dict[str, socket.socket] = {}
 
-    def send(self, place: str, message: msg.ToLauncher, fds: Sequence[int]) -> None:
+    def send(self, place: str, message: msg.ToExecServer, fds: Sequence[int]) -> None:
         """Send to a container's server. NoExecServerError if there is none, or one that takes
         nothing: it has ended, or is held up with its container."""
         with self._lock:

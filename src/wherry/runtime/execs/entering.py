@@ -26,6 +26,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 
 from wherry.errors import WherryError
+from wherry.runtime.execs.gate import AwaitGate, Gate
 from wherry.runtime.ops.base import Op, Setup, run
 from wherry.runtime.ops.kernel import JoinCgroup
 from wherry.runtime.ops.program import AnnounceReady, CloseDescriptors, Execute, SetStdio
@@ -41,14 +42,21 @@ class NoRoom(WherryError):
     """The group's limit on processes does not leave room for the thread beside the process."""
 
 
-def enter(ops: Sequence[Op], setup: Setup, wake: int, finished: Callable[[Outcome], None]) -> None:
+def enter(
+    ops: Sequence[Op],
+    setup: Setup,
+    wake: int,
+    finished: Callable[[Outcome], None],
+    gate: Gate | None = None,
+) -> None:
     """Begin to carry out a plan's operations in a thread, which calls ``finished`` and then adds to
-    ``wake``, an eventfd(2).
+    ``wake``, an eventfd(2). At a ``gate`` it waits before it makes the process.
 
     The files that the thread sees are the container's: in a process that calls this nothing may be
     imported any more. The descriptors of ``setup`` may be closed when it has finished.
     """
-    own = (SetApart(wake), *_in_a_thread(ops, wake))
+    kept = (wake,) if gate is None else (wake, gate.fd)
+    own = (SetApart(kept), *_in_a_thread(ops, kept, gate))
 
     def body() -> None:
         outcome: Outcome
@@ -63,7 +71,7 @@ def enter(ops: Sequence[Op], setup: Setup, wake: int, finished: Callable[[Outcom
     _thread.start_new_thread(body, ())
 
 
-def _in_a_thread(ops: Sequence[Op], wake: int) -> Iterator[Op]:
+def _in_a_thread(ops: Sequence[Op], kept: tuple[int, ...], gate: Gate | None) -> Iterator[Op]:
     """The same operations without a parent to talk to, and for one thread alone."""
     for op in ops:
         if isinstance(op, JoinCgroup):
@@ -71,8 +79,10 @@ def _in_a_thread(ops: Sequence[Op], wake: int) -> Iterator[Op]:
         elif isinstance(op, SetStdio):
             yield PlaceStreams(op)
         elif isinstance(op, CloseDescriptors):
-            yield CloseAll(wake)
+            yield CloseAll(kept)
         elif isinstance(op, Execute):
+            if gate is not None:
+                yield AwaitGate(gate)
             yield Spawn(op)
         elif not isinstance(op, AnnounceReady):
             yield op
@@ -92,7 +102,7 @@ class SetApart(Op, frozen=True):
     """Part with the first thread: directory, the PIDs of what is spawned, and descriptors. Of those
     of other execs none comes along: their ends would not be seen as long as this one has them."""
 
-    wake: int
+    kept: tuple[int, ...]
 
     def describe(self) -> str:
         return "enter the container's process namespace"
@@ -101,7 +111,7 @@ class SetApart(Op, frozen=True):
         unshare(CLONE_FILES | CLONE_FS)
         if setup.pidfd is None or setup.stdio is None:
             raise OSError(errno.EBADF, "no container or no streams were given")
-        _close_all_but((self.wake, setup.proc_fd, setup.pidfd, *setup.stdio))
+        _close_all_but((*self.kept, setup.proc_fd, setup.pidfd, *setup.stdio))
         setns(setup.pidfd, CLONE_NEWPID)
         reach("init.begun")
 
@@ -131,17 +141,17 @@ class PlaceStreams(Op, frozen=True):
 
 
 class CloseAll(Op, frozen=True):
-    """Close what is left of the server's descriptors; see CloseDescriptors. What the thread wakes
-    the server with stays, and is closed by execve(2): it leads nowhere, and cannot be opened again.
-    """
+    """Close what is left of the server's descriptors; see CloseDescriptors. What the thread and the
+    server wake each other with stays, and is closed by execve(2): it leads nowhere, and cannot be
+    opened again."""
 
-    wake: int
+    kept: tuple[int, ...]
 
     def describe(self) -> str:
         return "close the inherited files"
 
     def execute(self, setup: Setup) -> None:
-        _close_all_but((self.wake,))
+        _close_all_but(self.kept)
 
 
 class Spawn(Op, frozen=True):

@@ -28,14 +28,16 @@ from functools import partial
 
 from wherry.errors import InvalidArgument
 from wherry.runtime.api import ExecRequest
+from wherry.runtime.execs.ahead import Ahead
 from wherry.runtime.execs.beginning import Beginning, NotHere
 from wherry.runtime.execs.cloning import Cloning
 from wherry.runtime.execs.entering import Outcome, enter
+from wherry.runtime.execs.gate import Gate
 from wherry.runtime.host import Host
 from wherry.runtime.launch.outset import OpenedExec, open_another
 from wherry.runtime.launch.spawn import Child, Group, spawn
 from wherry.runtime.loop import Loop
-from wherry.runtime.messages import close_all, receive, to_exec_server
+from wherry.runtime.messages import Expect, close_all, receive, to_exec_server
 from wherry.runtime.monitor.monitor import Monitor
 from wherry.runtime.ops.base import Setup
 from wherry.runtime.state import EXECS_CRASH, write_atomically
@@ -68,6 +70,7 @@ class ExecServer:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._entered: deque[tuple[Beginning, Outcome]] = deque()
         self._entering = 0
+        self._ahead: Ahead | None = None
         self._running: set[Monitor] = set()
         self._busy_until = time.monotonic()
 
@@ -88,6 +91,7 @@ class ExecServer:
             self._loop.watch(self._channel.fileno(), select.EPOLLIN, self._on_request)
         self._loop.watch(self._guard.fileno(), select.EPOLLIN, self._on_guard)
         self._loop.watch(self._wake, select.EPOLLIN, self._on_entered)
+        self._loop.watch(first.container, select.EPOLLIN, self._on_container_end)
         self._known = first
         self._begin(request, fds, first)
         while self._channel is not None or self._entering or self._running:
@@ -97,6 +101,8 @@ class ExecServer:
     def _patience(self) -> float:
         if self._entering or self._running:
             waits = [wait for one in self._running if (wait := one.patience()) >= 0]
+            if self._ahead is not None:
+                waits.append(max(0.0, self._ahead.until - time.monotonic()))
             return min(waits, default=-1)
         return max(0.0, self._busy_until + IDLE - time.monotonic())
 
@@ -105,6 +111,8 @@ class ExecServer:
             self._running.discard(monitor)
             monitor.close()
             self._busy_until = time.monotonic()
+        if self._ahead is not None and time.monotonic() >= self._ahead.until:
+            self._drop_ahead()
         idle = not (self._entering or self._running)
         if idle and time.monotonic() >= self._busy_until + IDLE:
             self._retire()
@@ -125,9 +133,33 @@ class ExecServer:
             packet = None
         if packet is None:
             self._close_channel()
+        elif isinstance(packet[0], Expect):
+            close_all(packet[1])
+            self._expect(packet[0].request)
         else:
             reach("starter.taken")
             self._begin(packet[0].request, packet[1])
+
+    def _expect(self, request: ExecRequest) -> None:
+        """An exec was created: begin as far as that can be done before it is started. Only if no
+        other is on its way, so that nobody fills the container's groups with threads."""
+        if self._entering or self._host.layout.unified:
+            return
+        beginning = Beginning(request)
+        self._entering += 1
+        try:
+            found, stdio = self._prepare(beginning)
+            gate = Gate()
+            beginning.close_later(gate.fd)
+            self._enter(beginning, found, stdio, gate)
+            self._ahead = Ahead(beginning, gate)
+        except Exception as error:  # noqa: BLE001 - the start will tell, if it is still so
+            self._finish(beginning, error)
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.gate.shut()
+            self._ahead = None
 
     def _begin(
         self, request: ExecRequest, fds: list[int], opened: OpenedExec | None = None
@@ -135,16 +167,17 @@ class ExecServer:
         if len(fds) != 1 + request.attach:
             close_all(fds)
             return
-        beginning = Beginning(request, fds)
+        ahead = self._ahead
+        if ahead is not None and ahead.suits(request):
+            self._ahead = None
+            ahead.beginning.connect(fds)
+            ahead.gate.open()
+            return
+        beginning = Beginning(request)
+        beginning.connect(fds)
         self._entering += 1
         try:
-            if self._entering + len(self._running) > MOST:
-                raise NotHere
-            found = opened or open_another(request, self._host, self._known)
-            if found is None:
-                raise NotHere
-            self._known = found
-            stdio = beginning.prepare(found)
+            found, stdio = self._prepare(beginning, opened)
             if self._host.layout.unified:
                 self._clone(beginning, found, stdio)
             else:
@@ -152,14 +185,32 @@ class ExecServer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
             self._finish(beginning, error)
 
-    def _enter(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
+    def _prepare(
+        self, beginning: Beginning, opened: OpenedExec | None = None
+    ) -> tuple[OpenedExec, tuple[int, int, int]]:
+        """What is to be done, and the program's streams; NotHere."""
+        if self._entering + len(self._running) > MOST:
+            raise NotHere
+        found = opened or open_another(beginning.request, self._host, self._known)
+        if found is None:
+            raise NotHere
+        self._known = found
+        return found, beginning.prepare(found)
+
+    def _enter(
+        self,
+        beginning: Beginning,
+        found: OpenedExec,
+        stdio: tuple[int, int, int],
+        gate: Gate | None = None,
+    ) -> None:
         setup = Setup(None, stdio, None, found.container)
         beginning.close_later(setup.proc_fd)
 
         def entered(outcome: Outcome) -> None:
             self._entered.append((beginning, outcome))  # by the thread; deques are safe
 
-        enter(found.plan.ops, setup, self._wake, entered)
+        enter(found.plan.ops, setup, self._wake, entered, gate)
 
     def _clone(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
         group = Group(self._host.cgroups, found.plan, existing=True)
@@ -184,6 +235,8 @@ class ExecServer:
     ) -> None:
         """The program runs, or will not; of a ``new`` process the beginning does not know yet."""
         self._entering -= 1
+        if self._ahead is not None and self._ahead.beginning is beginning:
+            self._ahead = None  # something is wrong there, or has been
         try:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -196,6 +249,11 @@ class ExecServer:
         self._first_settled()
 
     # --- the end ---
+
+    def _on_container_end(self, fd: int) -> None:
+        """Whoever removes it is not to wait for a thread in its control groups."""
+        self._loop.forget(fd)
+        self._drop_ahead()
 
     def _on_guard(self, _fd: int) -> None:
         """The guard has gone, and says nothing else: another server takes what comes."""
@@ -210,6 +268,7 @@ class ExecServer:
             self._on_request(self._channel.fileno())
 
     def _close_channel(self) -> None:
+        self._drop_ahead()
         if self._channel is not None:
             self._loop.forget(self._channel.fileno())
             self._channel.close()
