@@ -71,7 +71,8 @@ def inside(engine: TestEngine, container: str, *cmd: str, **options: Any) -> byt
     stream = engine.engine.execs.start(engine.engine.execs.create(container, asked), detach=False)
     assert stream is not None
     with stream:
-        return b"".join(split_frames(read_all(stream)))
+        said = read_all(stream)
+    return said if options.get("tty") else b"".join(split_frames(said))
 
 
 # --- CVE-2018-15664 ---

@@ -2,35 +2,111 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conformance.bundles import OTHER, Bundles
 from tests.root.engine.conftest import TestEngine
+from tests.root.runtime.boxes import CAPABILITIES, Box, eventually
+from tests.root.security.test_cve_copying import inside, root_of
 
 from wherry.model.container import HostConfig
+from wherry.model.runtime_spec import Capabilities, User
 
 pytestmark = pytest.mark.root
 
 AGENTS = sorted(Path("/sys/fs/cgroup").glob("*/release_agent"))
 
 
-def capabilities(status: bytes) -> dict[str, int]:
-    lines = status.decode().splitlines()
-    return {line[:6]: int(line.split()[1], 16) for line in lines if line.startswith("Cap")}
+GAIN = "/tmp/busybox"
+"""A copy of busybox that has all capabilities inheritable, as an image may hold one: who has
+inheritable ones of his own gets them by executing it."""
+OWNED = "/etc/passwd"
 
 
-@pytest.mark.parametrize("user", ["", "1000", "1000:1000"])
-def test_cve_2022_24769_nothing_is_inheritable(engine: TestEngine, user: str) -> None:
-    """Inheritable capabilities would come back by any file that has them as file capabilities."""
-    done = engine.run("cat", "/proc/self/status", user=user)
-    assert capabilities(done.stdout)["CapInh"] == 0
+def put_gain(root: Path) -> None:
+    """Put the program below a container's root."""
+    program = root / GAIN.lstrip("/")
+    shutil.copy(root / "bin/busybox", program)
+    version_2, every = 0x02000001, 0xFFFFFFFF  # capabilities(7), "File capability extended attr..."
+    os.setxattr(program, "security.capability", struct.pack("<5I", version_2, 0, every, 0, every))
 
 
-def test_cve_2016_8867_another_user_has_no_capability(engine: TestEngine) -> None:
-    """Ambient capabilities that stay when the user is another than root."""
+def take(user: str) -> tuple[str, ...]:
+    """A command that only somebody with capabilities can carry out."""
+    return (GAIN, "chown", user.partition(":")[0], OWNED)
+
+
+@pytest.fixture(params=["1000", "1000:1000"])
+def unprivileged(engine: TestEngine, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A container of a user's, which executes the program as soon as it is there; and the user."""
+    user: str = request.param
+    script = f"while [ ! -e /tmp/there ]; do sleep 0.1; done; {' '.join(take(user))}"
     host = HostConfig(network_mode="none", cap_add=("NET_ADMIN",))
-    found = capabilities(engine.run("cat", "/proc/self/status", user="1000", host=host).stdout)
-    assert (found["CapAmb"], found["CapEff"], found["CapPrm"]) == (0, 0, 0)
+    container = engine.create(
+        "sh", "-c", f"exec 2>/tmp/told; {script}; sleep 600", user=user, host=host
+    )
+    engine.engine.containers.start(container)
+    put_gain(root_of(engine, container))
+    yield container, user
+    engine.engine.containers.remove(container, force=True)
+
+
+def test_cve_2022_24769_nothing_is_gained_by_inheriting(
+    engine: TestEngine, unprivileged: tuple[str, str]
+) -> None:
+    """Inheritable capabilities come back by any file that has them as file capabilities."""
+    container, user = unprivileged
+    root = root_of(engine, container)
+    (root / "tmp/there").touch()
+    eventually(lambda: (root / "tmp/told").exists() and b"\n" in (root / "tmp/told").read_bytes())
+    for tty in (False, True):  # by a thread, by a clone
+        said = inside(engine, container, *take(user), tty=tty)
+        assert b"Operation not permitted" in said
+    assert b"Operation not permitted" in (root / "tmp/told").read_bytes()
+    assert (root / OWNED.lstrip("/")).stat().st_uid == 0
+
+
+def test_cve_2022_24769_who_inherits_gains(box: Box) -> None:
+    """The attack is a real one."""
+    inheriting = Capabilities(bounding=CAPABILITIES, inheritable=CAPABILITIES)
+    user = {"process_user": User(uid=1000, gid=1000), "process_capabilities": inheriting}
+    process = box.start("sleep", "100", **user)
+    put_gain(Path(f"/proc/{process.pid}/root"))
+    changes = {"user": user["process_user"], "capabilities": inheriting}
+    assert box.exec(process, *take("1000"), **changes).code == 0
+
+
+@pytest.mark.skipif(bool(OTHER), reason="not our own runtime")
+def test_cve_2022_29162_an_exec_with_more_capabilities_does_not_inherit(oci: Bundles) -> None:
+    """Those of ``exec --cap`` were inheritable, too, and so came back to another user."""
+    name = oci.start("sleep", "100")
+    root = oci.directory / name / "rootfs"
+    put_gain(root)
+    call = ("exec", "--cap", "CAP_CHOWN", "--user", "1000:1000", name, *take("1000"))
+    done = oci.call(*call, check=False)
+    assert "Operation not permitted" in done.stderr
+    assert (root / OWNED.lstrip("/")).stat().st_uid == 0
+
+
+def test_cve_2016_8867_another_user_has_no_capability(
+    engine: TestEngine, unprivileged: tuple[str, str]
+) -> None:
+    """Ambient capabilities that stay when the user is another than root."""
+    container, user = unprivileged
+    done = engine.run("chown", user.partition(":")[0], OWNED, user=user)
+    assert b"Operation not permitted" in done.stderr
+    for tty in (False, True):
+        said = inside(engine, container, "chown", "1000", OWNED, tty=tty)
+        assert b"Operation not permitted" in said
+        status = inside(engine, container, "grep", "^Cap", "/proc/self/status", tty=tty)
+        held = {line.split()[0]: int(line.split()[1], 16) for line in status.splitlines()}
+        del held[b"CapBnd:"]
+        assert set(held.values()) == {0}
 
 
 ATTACKS = {
@@ -42,9 +118,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_cve_2022_29162_and_2023_25809_groups_cannot_be_written(
-    engine: TestEngine, attack: str
-) -> None:
+def test_cve_2023_25809_groups_cannot_be_written(engine: TestEngine, attack: str) -> None:
     script = f"""
         done=no
         for dir in /sys/fs/cgroup /sys/fs/cgroup/*/; do

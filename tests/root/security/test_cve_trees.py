@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.conformance.bundles import OTHER, Bundles
 from tests.root.runtime.boxes import MOUNTS, Box
 
 from wherry.errors import WherryError
 from wherry.model.runtime_spec import Mount
+from wherry.runtime.client import MonitoredProcess
 from wherry.sys.files import AT_FDCWD, RENAME_EXCHANGE, renameat2
 
 pytestmark = pytest.mark.root
@@ -48,26 +50,69 @@ def host_mounts() -> list[str]:
 # --- CVE-2024-21626 ---
 
 
-@pytest.mark.parametrize("path", ["/proc/self/fd/{}", "/proc/self/fd/{}/../../..", "/data/link"])
+UP = "/.." * 12
+"""From any directory of the host's to its root; at the container's it stays there."""
+APART = pytest.mark.parametrize("apart", [False, True], ids=["by a thread", "by a clone"])
+
+
+def _link(process: MonitoredProcess, fd: int) -> None:
+    link = Path(f"/proc/{process.pid}/root/data/link")
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"/proc/self/fd/{fd}")
+
+
+@pytest.mark.parametrize("path", ["/proc/self/fd/{}", "/proc/self/fd/{}" + UP, "/data/link"])
 def test_cve_2024_21626_no_working_directory_on_the_host(
     box: Box, hostile: Path, path: str
 ) -> None:
     """A working directory below /proc/self/fd, where the host's would still be open."""
-    process = box.start("sleep", "100")
     for fd in DESCRIPTORS:
         (hostile / "data/link").unlink(missing_ok=True)
         (hostile / "data/link").symlink_to(f"/proc/self/fd/{fd}")
         with pytest.raises(WherryError):
             box.run("ls", "-la", process_cwd=path.format(fd))
-        with pytest.raises(WherryError):
-            box.exec(process, "ls", "-la", cwd=path.format(fd))
 
 
-def test_cve_2024_21626_no_program_on_the_host(box: Box) -> None:
+@APART
+@pytest.mark.parametrize("path", ["/proc/self/fd/{}", "/proc/self/fd/{}" + UP, "/data/link"])
+def test_cve_2024_21626_no_working_directory_of_an_exec(box: Box, path: str, apart: bool) -> None:
     process = box.start("sleep", "100")
     for fd in DESCRIPTORS:
+        _link(process, fd)
         with pytest.raises(WherryError):
-            box.exec(process, f"/proc/self/fd/{fd}/bin/sh", "-c", "true")
+            box.exec(process, "ls", "-la", cwd=path.format(fd), apart=apart)
+
+
+@APART
+def test_cve_2024_21626_no_program_on_the_host(box: Box, apart: bool) -> None:
+    process = box.start("sleep", "100")
+    for fd in DESCRIPTORS:
+        for path in (f"/proc/self/fd/{fd}/bin/sh", f"/proc/self/fd/{fd}{UP}/bin/sh"):
+            with pytest.raises(WherryError):
+                box.exec(process, path, "-c", "true", apart=apart)
+
+
+def test_cve_2024_21626_no_first_program_on_the_host(box: Box) -> None:
+    for fd in DESCRIPTORS:
+        with pytest.raises(WherryError):
+            box.run(f"/proc/self/fd/{fd}{UP}/bin/sh", "-c", "true")
+
+
+@pytest.mark.skipif(bool(OTHER), reason="not our own runtime")
+def test_cve_2024_21626_a_directory_that_was_given_on_purpose(oci: Bundles, tmp_path: Path) -> None:
+    """What is passed with ``--preserve-fds`` may be used, and yet is nobody's working directory."""
+    name = oci.start("sleep", "100")
+
+    def call(*args: str) -> subprocess.CompletedProcess[str]:
+        command = (*oci.command(), "exec", "--preserve-fds", "1", *args)
+        given = ("sh", "-c", 'exec 3<"$0"; exec "$@"', str(tmp_path), *command)
+        return subprocess.run(given, check=False, capture_output=True, text=True)
+
+    (tmp_path / "secret").touch()
+    done = call("--cwd", "/proc/self/fd/3", name, "ls")
+    assert done.returncode != 0
+    assert "is outside the container" in done.stderr
+    assert "secret" in call(name, "ls", "/proc/self/fd/3/").stdout.split()
 
 
 def test_cve_2024_21626_only_the_streams_are_open(box: Box) -> None:
