@@ -23,9 +23,13 @@ from wherry.runtime.host import find_host, is_in_version_2
 from wherry.runtime.launch import keeper, starter
 from wherry.runtime.launch.outset import OpenedExec
 from wherry.runtime.launch.premade import Premade
-from wherry.runtime.launch.ready import hold_ready
-from wherry.runtime.launch.ready_rehearsal import rehearse_init, rehearse_request
-from wherry.runtime.launch.rehearsal import rehearse, rehearse_start
+from wherry.runtime.launch.ready import Stock, hold_ready
+from wherry.runtime.launch.ready_rehearsal import (
+    rehearse_clone,
+    rehearse_init,
+    rehearse_request,
+)
+from wherry.runtime.launch.rehearsal import rehearse
 from wherry.runtime.messages import (
     GUARD,
     Exec,
@@ -169,14 +173,13 @@ class Launcher:
             init = hold_ready(self._host, self._prepare_init)
             self._title.set("wherry-monitor (waiting)", monitor_pid)
             rehearse_request()
-            if init is None:
-                rehearse_start(self._host)  # which is then left to this process
+            stock = Stock(init) if init is not None else Stock(mounts=rehearse_clone(self._host))
             packet = self._next_request(monitor)
             if packet is not None:
                 if init is not None:
                     init.offer(*packet)
                 self._title.set(f"wherry-monitor {packet[0].request.id}", monitor_pid)
-                opened = starter.serve(*packet, monitor, self._host, tell, init)
+                opened = starter.serve(*packet, monitor, self._host, tell, stock)
                 if opened is not None and isinstance(packet[0], Exec):
                     self._serve_execs(packet[0].request, packet[1], opened, monitor, tell)
                 tell()

@@ -1,9 +1,10 @@
-"""Mounts that an init makes while it waits: /proc and /dev, which most containers have alike.
+"""Mounts made before there is a container for them: /proc and /dev, which most have alike.
 
 They are made by a plan's own operations, in a mount namespace for the moment, and kept as detached
 trees. A container whose plan begins with the same operations there gets the trees in their place;
-for another one the operations are carried out. A tree belongs to one init, and so to one container:
-its procfs shows the PID namespace of that init, its mqueue the IPC namespace.
+for another one the operations are carried out. A tree belongs to one container: an init that is
+held ready makes its own. So does a starter that is to clone one, but for what shows the namespaces
+of whoever mounts it.
 """
 
 from __future__ import annotations
@@ -17,25 +18,29 @@ from wherry.errors import WherryError
 from wherry.runtime.ops.base import Op, Setup, run
 from wherry.runtime.ops.mounts import MaskPath, MountFilesystem, ReadOnlyPath
 from wherry.runtime.ops.rooted import make_in, open_in
+from wherry.runtime.plan.planning import Plan
 from wherry.sys import mount as m
-from wherry.sys.namespaces import CLONE_NEWNS, setns, unshare
+from wherry.sys.namespaces import CLONE_NEWNS, CLONE_NEWUSER, setns, unshare
 
 _PLACES = ("/proc", "/dev")
+_OF_NAMESPACES = frozenset({"proc", "mqueue"})
 
 
 class Premade(msgspec.Struct, frozen=True):
     """A detached tree of mounts: ``ops`` are ``mount`` and all in a plan that work below that.
-    ``absent`` are those of them that found nothing to hide, and its name. It may come yet, with a
-    driver."""
+    ``absent`` are those of them that found nothing to hide, and its name: it may come yet, with a
+    driver. Those ``left_out`` are still to be done."""
 
     mount: MountFilesystem
     ops: tuple[Op, ...]
     absent: tuple[tuple[str, Op], ...]
+    left_out: tuple[Op, ...]
     tree: int
 
     def left(self) -> tuple[Op, ...]:
-        """Those that have to be carried out again."""
-        return tuple(op for name, op in self.absent if os.access(name, os.F_OK, dir_fd=self.tree))
+        """Those that have to be carried out."""
+        come = (op for name, op in self.absent if os.access(name, os.F_OK, dir_fd=self.tree))
+        return (*self.left_out, *come)
 
 
 class AttachTree(Op, frozen=True):
@@ -57,9 +62,10 @@ class AttachTree(Op, frozen=True):
         os.close(self.tree)
 
 
-def premake(ops: Sequence[Op]) -> tuple[Premade, ...]:
+def premake(ops: Sequence[Op], *, inside: bool) -> tuple[Premade, ...]:
     """Carry out those of ``ops`` that make /proc and /dev; nothing is made where one cannot be,
-    which a container that needs it will be told.
+    which a container that needs it will be told. ``inside`` tells that this process is in the
+    container's PID and IPC namespaces.
 
     Only for a process with a single thread, which afterwards is where it was before; OSError if it
     is not.
@@ -69,7 +75,7 @@ def premake(ops: Sequence[Op]) -> tuple[Premade, ...]:
     unshare(CLONE_NEWNS)
     mask = os.umask(0)  # as operations expect it
     try:
-        return tuple(_make_trees(ops))
+        return tuple(_make_trees(ops, frozenset() if inside else _OF_NAMESPACES))
     except (OSError, WherryError):
         return ()
     finally:
@@ -81,21 +87,26 @@ def premake(ops: Sequence[Op]) -> tuple[Premade, ...]:
         os.close(root)
 
 
-def _make_trees(ops: Sequence[Op]) -> Iterator[Premade]:
+def _make_trees(ops: Sequence[Op], unwanted: frozenset[str]) -> Iterator[Premade]:
     m.mount("", "/", "", m.MS_PRIVATE | m.MS_REC)  # nothing of this may be seen on the host
     setup = Setup(None)
     setup.root_fd = _mount_scratch()
     for place in _PLACES:
         mine = tuple(ops[index] for index in _at(ops, place))
-        if not mine or not isinstance(mine[0], MountFilesystem):
+        left_out = tuple(op for op in mine if _type(op) in unwanted)
+        if not mine or not isinstance(mine[0], MountFilesystem) or mine[0] in left_out:
             continue
-        run(mine, setup)
+        run((op for op in mine if op not in left_out), setup)
         absent = tuple(_absent(mine, setup.root_fd, place))
         flags = m.OPEN_TREE_CLONE | m.AT_RECURSIVE
         tree = m.open_tree(setup.root_fd, place.lstrip("/"), flags)
-        yield Premade(mine[0], mine, absent, tree)
+        yield Premade(mine[0], mine, absent, left_out, tree)
     for fd in (setup.root_fd, setup.proc_fd, *setup.directories.values()):
         os.close(fd)
+
+
+def _type(op: Op) -> str:
+    return op.fstype if isinstance(op, MountFilesystem) else ""
 
 
 def _absent(ops: Iterable[Op], root: int, place: str) -> Iterator[tuple[str, Op]]:
@@ -116,6 +127,14 @@ def _mount_scratch() -> int:
     os.close(context)
     m.move_mount(scratch, "", m.AT_FDCWD, "/", m.MOVE_MOUNT_F_EMPTY_PATH)
     return scratch
+
+
+def with_premade(plan: Plan, premade: Iterable[Premade]) -> Plan:
+    """The plan of a container that is cloned by whoever made the trees; they are the host's root's,
+    and so for one without users of its own."""
+    if plan.passage or plan.clone_flags & (CLONE_NEWNS | CLONE_NEWUSER) != CLONE_NEWNS:
+        return plan
+    return msgspec.structs.replace(plan, ops=with_trees(plan.ops, premade))
 
 
 def with_trees(ops: tuple[Op, ...], premade: Iterable[Premade]) -> tuple[Op, ...]:

@@ -114,6 +114,20 @@ class ReadyInit:
         return _plans.decode(answer.plan)
 
 
+class Stock(msgspec.Struct, frozen=True):
+    """What a starter has before a request comes: an init, or else mounts for one that it clones."""
+
+    init: ReadyInit | None = None
+    mounts: tuple[Premade, ...] = ()
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.init is not None:
+            self.init.close()
+        for one in self.mounts:
+            os.close(one.tree)
+
+
 def hold_ready(host: Host, prepare: Callable[[], tuple[Premade, ...]]) -> ReadyInit | None:
     """Clone one, a child of this process's parent, which calls ``prepare`` before it waits.
 

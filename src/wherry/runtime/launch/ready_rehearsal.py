@@ -44,7 +44,7 @@ def rehearse_init(host: Host) -> tuple[Premade, ...]:
     changes again. Returns mounts for the container that is to come."""
     rehearse_request()
     _, plan = rehearse_start(host)
-    premade = premake(plan.ops)
+    premade = premake(plan.ops, inside=True)
     with_trees(plan.ops, premade)
     setup = Setup(None)
     setup.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -53,6 +53,14 @@ def rehearse_init(host: Host) -> tuple[Premade, ...]:
             op.execute(setup)
     os.close(setup.root_fd)
     os.close(setup.proc_fd)
+    return premade
+
+
+def rehearse_clone(host: Host) -> tuple[Premade, ...]:
+    """Plan a container that this process will clone. Returns mounts for it."""
+    _, plan = rehearse_start(host)
+    premade = premake(plan.ops, inside=False)
+    with_trees(plan.ops, premade)
     return premade
 
 
