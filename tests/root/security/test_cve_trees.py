@@ -194,12 +194,12 @@ def test_cve_2025_31133_what_masks_is_the_null_device(box: Box, hostile: Path, l
     (hostile / "dev").mkdir()
     (hostile / "dev/null").symlink_to(link)
     pattern = Path("/proc/sys/kernel/core_pattern").read_text()
-    masked = ("/proc/kcore", "/data/file")
+    masked = ("/proc/keys", "/data/file")
     try:
         result = box.run(
             "sh",
             "-c",
-            "stat -c '%F %t:%T' /proc/kcore; echo x >/proc/sys/kernel/core_pattern",
+            "stat -c '%F %t:%T' /proc/keys; echo x >/proc/sys/kernel/core_pattern",
             mounts=WITHOUT_DEV,
             linux_masked_paths=masked,
         )
@@ -209,6 +209,27 @@ def test_cve_2025_31133_what_masks_is_the_null_device(box: Box, hostile: Path, l
         assert result.lines[0] == "character special file 1:3"
         assert b"Read-only file system" in result.stderr
     assert Path("/proc/sys/kernel/core_pattern").read_text() == pattern
+
+
+@pytest.mark.parametrize("link", ["/proc/sys/kernel/core_pattern", "/data/file"])
+def test_cve_2025_31133_a_shared_dev_has_no_part_in_masks(
+    box: Box, tmp_path: Path, link: str
+) -> None:
+    """A /dev that others have, too, and where nothing is made: they may change it at any time."""
+    made_up = tmp_path / "dev"
+    made_up.mkdir()
+    (made_up / "null").symlink_to(link)
+    script = "stat -c '%F %t:%T' /proc/keys /data/file; stat -c %F /proc/sys/kernel/core_pattern"
+    result = box.run(
+        "sh",
+        "-c",
+        script,
+        mounts=(*WITHOUT_DEV, bind(made_up, "/dev")),
+        linux_masked_paths=("/proc/keys", "/data/file"),
+    )
+    null = "character special file 1:3"
+    assert result.lines[:2] == [null, null]
+    assert result.lines[2].startswith("regular")
 
 
 def test_cve_2025_52565_a_made_up_terminal_is_refused(
