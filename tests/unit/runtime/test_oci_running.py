@@ -11,6 +11,7 @@ from wherry.errors import InvalidArgument
 from wherry.model.runtime_spec import (
     Linux,
     LinuxMemory,
+    LinuxPersonality,
     LinuxPids,
     LinuxResources,
     Mount,
@@ -20,7 +21,12 @@ from wherry.model.runtime_spec import (
 from wherry.runtime.oci.default import default_spec
 from wherry.runtime.oci.options import parse
 from wherry.runtime.oci.running import figures, limits_from, select_lines
-from wherry.runtime.oci.tolerance import below_root, kernel_memory, with_default_devices
+from wherry.runtime.oci.tolerance import (
+    below_root,
+    ignored,
+    kernel_memory,
+    with_default_devices,
+)
 
 
 def test_limits_by_options() -> None:
@@ -109,6 +115,13 @@ def test_a_destination_may_begin_with_the_root() -> None:
 def test_a_root_that_is_the_hosts_own_takes_nothing_off() -> None:
     spec = Spec(oci_version="1.2.0", root=Root(path="/"), mounts=(Mount(destination="/mnt"),))
     assert below_root(spec, "/b") is spec
+
+
+def test_flags_of_the_personality_are_a_warning() -> None:
+    linux = Linux(personality=LinuxPersonality(domain="LINUX", flags=("ADDR_NO_RANDOMIZE",)))
+    (text,) = ignored(Spec(oci_version="1.2.0", linux=linux))
+    assert "ADDR_NO_RANDOMIZE" in text
+    assert ignored(Spec(oci_version="1.2.0", linux=Linux())) == ()
 
 
 def test_a_limit_on_kernel_memory_is_a_warning() -> None:

@@ -34,7 +34,12 @@ from wherry.runtime.documents import read_spec
 from wherry.runtime.hooks import run_hooks, try_hooks
 from wherry.runtime.host import find_host
 from wherry.runtime.launch.spawn import Child, Group, handshake, scopes, spawn
-from wherry.runtime.oci.tolerance import below_root, kernel_memory, with_default_devices
+from wherry.runtime.oci.tolerance import (
+    below_root,
+    ignored,
+    kernel_memory,
+    with_default_devices,
+)
 from wherry.runtime.packets import send_packet
 from wherry.runtime.plan.namespaces import owns_mounts
 from wherry.runtime.plan.planning import Plan, plan_container, plan_exec
@@ -143,6 +148,7 @@ class Container:
         spec = read_spec(bundle)
         check_spec(spec)
         spec, self.warnings = kernel_memory(with_default_devices(below_root(spec, bundle)))
+        self.warnings += ignored(spec)
         if spec.process is not None:
             self.warnings += tuple(warnings(spec.process))
         host = find_host(systemd=systemd)

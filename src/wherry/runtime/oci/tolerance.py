@@ -46,6 +46,15 @@ def kernel_memory(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
     return msgspec.structs.replace(spec, linux=changed), (text,)
 
 
+def ignored(spec: Spec) -> tuple[str, ...]:
+    """Warnings about what the specification says that there is none of yet (config-linux.md,
+    section "Personality", ``flags``)."""
+    personality = spec.linux.personality if spec.linux is not None else None
+    if personality is None or not personality.flags:
+        return ()
+    return (f"ignoring the personality's flags: {', '.join(personality.flags)}",)
+
+
 def below_root(spec: Spec, bundle: str) -> Spec:
     """Take the path of the root file system off mount destinations that begin with it: some write
     where on the host a mount is to be."""
