@@ -9,10 +9,13 @@ script sees that it is the same file, the process that was executed that nobody 
 from __future__ import annotations
 
 import fcntl
+import marshal
 import os
 import sys
 from contextlib import suppress
+from importlib.util import MAGIC_NUMBER
 
+from wherry.runtime import remembered
 from wherry.runtime.main import main as run
 from wherry.runtime.protect import again_as, protected_interpreter
 from wherry.sys import mount as m
@@ -46,8 +49,8 @@ def _mount(kept: str, interpreter: str) -> None:
     place = os.path.dirname(kept)
     os.makedirs(place, 0o755, exist_ok=True)
     home = os.path.dirname(os.path.realpath(interpreter))
-    _write(f"{os.path.dirname(place)}/pyvenv.cfg", f"home = {home}\n")
-    _write(f"{kept}.py", again_as(f"{kept}.modules"))
+    _write(f"{os.path.dirname(place)}/pyvenv.cfg", f"home = {home}\n".encode())
+    _write(f"{kept}.pyc", _program(f"{kept}.modules"))
     if os.path.exists(kept):
         if os.path.samefile(kept, interpreter):
             return  # others have been here meanwhile, or the package was installed anew
@@ -63,8 +66,18 @@ def _mount(kept: str, interpreter: str) -> None:
         os.close(mount)
 
 
-def _write(path: str, text: str) -> None:
+def _program(modules: str) -> bytes:
+    """What the interpreter is to execute, compiled. It has the text of the module that reads the
+    others in it, so as to look for none before."""
+    with open(remembered.__file__, encoding="utf-8") as file:
+        text = file.read()
+    known = f"'' if recall({modules!r}) else {modules!r}"
+    code = compile(f"{text}\n{again_as(known)}", "wherry-runtime", "exec", dont_inherit=True)
+    return MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+
+
+def _write(path: str, data: bytes) -> None:
     """Write a file so that a reader sees all of it or the one before."""
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(f"{path}.new", "wb") as file:
+        file.write(data)
     os.rename(f"{path}.new", path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import array
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -49,7 +49,7 @@ def send_packet(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int
         return
     if len(fds) > MAX_FDS:
         raise InvalidArgument(f"{len(fds)} descriptors are too many for one message")
-    rights = array.array("i", fds)
+    rights = struct.pack(f"{len(fds)}i", *fds)
     sock.sendmsg([data], [(_SOCKET, _RIGHTS, rights)], flags)
 
 

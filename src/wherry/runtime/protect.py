@@ -53,16 +53,18 @@ def protect_this_process(arguments: Sequence[str]) -> None:
     os.execve(f"/proc/self/fd/{fd}", program, kept)
 
 
-def again_as(memory: str = "") -> str:
+def again_as(memory: str = "''") -> str:
     """The program that is executed again: it finds our modules, and nothing else that is installed.
 
-    ``memory`` is the file where they are remembered.
+    ``memory`` is what to call :func:`go_on` with.
     """
     return (
-        "import sys,gc;gc.disable();"  # which would look at every module that is imported
-        f"sys.path[:0]={_library()!r};"
-        f"from wherry.runtime.remembered import recall;memory={memory!r};known=recall(memory);"
-        "from wherry.runtime.protect import go_on;go_on('' if known else memory)\n"
+        "import sys,gc\n"
+        "gc.disable()\n"  # which would look at every module that is imported
+        f"sys.path[:0]={_library()!r}\n"
+        f"memory={memory}\n"
+        "from wherry.runtime.protect import go_on\n"
+        "go_on(memory)\n"
     )
 
 

@@ -4,6 +4,7 @@
 # compile them one by one.
 
 import os
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -48,6 +49,7 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
 
 
+@cache
 def boot_id() -> str:
     """The kernel's random name for this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -19,9 +19,7 @@ from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.launch.spawn import Child
 from wherry.runtime.oci.container import Container, containers, send_descriptor
-from wherry.runtime.oci.default import features, pretty, written_spec
 from wherry.runtime.oci.options import ROOT, Options, parse
-from wherry.runtime.oci.terminal import proxy
 from wherry.runtime.ops.base import reason
 
 _EXEC_FAILED = 255  # as with runc: what the program itself ended with is seldom that
@@ -175,6 +173,8 @@ def _attend(child: Child) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda received, _: _forward(child, received))
     if child.master_fd is not None:
+        from wherry.runtime.oci.terminal import proxy  # few are called by hand
+
         proxy(child.master_fd, child.pidfd)
     result = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
     if result is None:
@@ -256,6 +256,8 @@ def _user(text: str) -> User:
 
 
 def _state(options: Options) -> None:
+    from wherry.runtime.oci.default import pretty
+
     sys.stdout.write(pretty(_container(options).told()) + "\n")
 
 
@@ -299,6 +301,8 @@ def _list(options: Options) -> None:
 
 
 def _spec(options: Options) -> None:
+    from wherry.runtime.oci.default import pretty, written_spec
+
     if options.for_others:
         raise NotSupported("spec --rootless is not supported: containers are made by root")
     path = os.path.join(options.bundle, "config.json")
@@ -310,6 +314,8 @@ def _spec(options: Options) -> None:
 
 
 def _features(_: Options) -> None:
+    from wherry.runtime.oci.default import features, pretty
+
     sys.stdout.write(pretty(features()) + "\n")
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 import msgspec
 
+from wherry.cgroup import open_cgroups
 from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
 from wherry.model.runtime_spec import (
@@ -32,7 +33,7 @@ from wherry.model.runtime_spec import (
 from wherry.runtime import state
 from wherry.runtime.documents import read_spec
 from wherry.runtime.hooks import run_hooks, try_hooks
-from wherry.runtime.host import find_host
+from wherry.runtime.host import CGROUPS, find_host
 from wherry.runtime.launch.spawn import Child, Group, handshake, scopes, spawn
 from wherry.runtime.oci.tolerance import (
     below_root,
@@ -324,7 +325,7 @@ class Container:
             self.warnings = tuple(try_hooks(spec.hooks.poststop, stopped, "poststop"))
 
     def _group(self) -> Cgroup | None:
-        record, cgroups = self.record(), find_host().cgroups
+        record, cgroups = self.record(), open_cgroups(CGROUPS)
         try:
             return (scopes(cgroups) if record.scope else cgroups).open(record.cgroup)
         except NotFound:
