@@ -149,6 +149,13 @@ def test_our_init_is_not_for_others(engine: TestEngine, host: HostConfig) -> Non
         engine.run("true", host=wanted)
 
 
+@pytest.mark.parametrize("name", ["wherry", "io.containerd.runc.v2"])
+def test_names_of_our_own(engine: TestEngine, name: str) -> None:
+    """Dockerd's name for its default, which clients write, is one of them."""
+    host = HostConfig(network_mode="none", runtime=name)
+    assert engine.run("echo", "fine", host=host).stdout == b"fine\n"
+
+
 def test_a_runtime_that_is_not_configured(engine: TestEngine) -> None:
     with pytest.raises(InvalidArgument, match="unknown or invalid runtime name: kata"):
         engine.create("true", host=HostConfig(network_mode="none", runtime="kata"))

@@ -10,8 +10,8 @@ from wherry.errors import InvalidArgument, NotSupported
 from wherry.runtime.api import ExternalRuntime
 
 OWN = "wherry"
-_ALIASES = ("", OWN, "runc")
-"""Names of our own; clients write ``runc`` because dockerd's default has that name."""
+_ALIASES = ("", OWN, "runc", "io.containerd.runc.v2")
+"""Names of our own; clients write the others because dockerd's default has these names."""
 
 
 def check_runtime(settings: EngineSettings, name: str) -> None:
