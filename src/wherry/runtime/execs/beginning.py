@@ -35,6 +35,7 @@ class Beginning:
         self._mine = ExitStack()  # closes what is not a monitor's in the end
         self._connection: socket.socket | None = None
         self._client: tuple[int, ...] = ()
+        self._until_handed = self._mine.enter_context(ExitStack())
         self._transient = self._mine.enter_context(ExitStack())  # only what begins needs it
         self._opened: OpenedExec | None = None
         self._streams = Streams()
@@ -65,6 +66,10 @@ class Beginning:
         """Close a descriptor as soon as there is a process."""
         self._transient.callback(os.close, fd)
 
+    def close_last(self, fd: int) -> None:
+        """Close a descriptor when the program runs, or when that has failed."""
+        self._until_handed.callback(os.close, fd)
+
     def take(self, child: Child) -> None:
         """There is a process: it is ended should anything fail."""
         self._child = child
@@ -82,6 +87,7 @@ class Beginning:
         reach("starter.told")
         fds = [child.pidfd, connection.detach(), *self._streams.outputs]
         fds += [*self._client, *self._streams.stdin]
+        self._until_handed.close()
         self._mine.pop_all()
         monitor = Monitor(self._keep(child, opened), fds, host.cgroups, loop)
         reach("starter.handed")

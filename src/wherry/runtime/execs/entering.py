@@ -23,10 +23,10 @@ import _thread
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wherry.errors import WherryError
-from wherry.runtime.execs.gate import AwaitGate, Gate
+from wherry.runtime.execs.gate import Gate, gated
 from wherry.runtime.ops.base import Op, Setup, run
 from wherry.runtime.ops.kernel import JoinCgroup
 from wherry.runtime.ops.program import AnnounceReady, CloseDescriptors, Execute, SetStdio
@@ -56,7 +56,7 @@ def enter(
     imported any more. The descriptors of ``setup`` may be closed when it has finished.
     """
     kept = (wake,) if gate is None else (wake, gate.fd)
-    own = (SetApart(kept), *_in_a_thread(ops, kept, gate))
+    own = (SetApart(kept), *_in_a_thread(gated(ops, gate), kept))
 
     def body() -> None:
         outcome: Outcome
@@ -71,7 +71,7 @@ def enter(
     _thread.start_new_thread(body, ())
 
 
-def _in_a_thread(ops: Sequence[Op], kept: tuple[int, ...], gate: Gate | None) -> Iterator[Op]:
+def _in_a_thread(ops: Iterable[Op], kept: tuple[int, ...]) -> Iterator[Op]:
     """The same operations without a parent to talk to, and for one thread alone."""
     for op in ops:
         if isinstance(op, JoinCgroup):
@@ -81,8 +81,6 @@ def _in_a_thread(ops: Sequence[Op], kept: tuple[int, ...], gate: Gate | None) ->
         elif isinstance(op, CloseDescriptors):
             yield CloseAll(kept)
         elif isinstance(op, Execute):
-            if gate is not None:
-                yield AwaitGate(gate)
             yield Spawn(op)
         elif not isinstance(op, AnnounceReady):
             yield op

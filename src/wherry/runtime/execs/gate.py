@@ -1,10 +1,12 @@
-"""Where a thread waits in a container until the exec is started that it has entered for."""
+"""Where a thread or a clone waits in a container until the exec is started that it is for."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 
 from wherry.runtime.ops.base import Op, Setup
+from wherry.runtime.ops.program import Execute
 
 _GO, _STOP = 1, 2
 
@@ -14,7 +16,7 @@ class Dropped(Exception):
 
 
 class Gate:
-    """For one thread; ``fd`` is an eventfd(2)."""
+    """For one of them; ``fd`` is an eventfd(2)."""
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC)
@@ -39,3 +41,11 @@ class AwaitGate(Op, frozen=True):
     def execute(self, setup: Setup) -> None:
         if os.eventfd_read(self.gate.fd) != _GO:
             raise Dropped
+
+
+def gated(ops: Iterable[Op], gate: Gate | None) -> Iterator[Op]:
+    """Operations that wait before the program is executed, if there is a gate."""
+    for op in ops:
+        if gate is not None and isinstance(op, Execute):
+            yield AwaitGate(gate)
+        yield op

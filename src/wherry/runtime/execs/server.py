@@ -26,13 +26,15 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from wherry.errors import InvalidArgument
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.execs.ahead import Ahead
 from wherry.runtime.execs.beginning import Beginning, NotHere
 from wherry.runtime.execs.cloning import Cloning
 from wherry.runtime.execs.entering import Outcome, enter
-from wherry.runtime.execs.gate import Gate
+from wherry.runtime.execs.gate import Gate, gated
 from wherry.runtime.host import Host
 from wherry.runtime.launch.outset import OpenedExec, open_another
 from wherry.runtime.launch.spawn import Child, Group, spawn
@@ -143,15 +145,15 @@ class ExecServer:
     def _expect(self, request: ExecRequest) -> None:
         """An exec was created: begin as far as that can be done before it is started. Only if no
         other is on its way, so that nobody fills the container's groups with threads."""
-        if self._entering or self._host.layout.unified:
+        if self._entering:
             return
         beginning = Beginning(request)
         self._entering += 1
         try:
             found, stdio = self._prepare(beginning)
             gate = Gate()
-            beginning.close_later(gate.fd)
-            self._enter(beginning, found, stdio, gate)
+            beginning.close_last(gate.fd)
+            self._go(beginning, found, stdio, gate)
             self._ahead = Ahead(beginning, gate)
         except Exception as error:  # noqa: BLE001 - the start will tell, if it is still so
             self._finish(beginning, error)
@@ -178,10 +180,7 @@ class ExecServer:
         self._entering += 1
         try:
             found, stdio = self._prepare(beginning, opened)
-            if self._host.layout.unified:
-                self._clone(beginning, found, stdio)
-            else:
-                self._enter(beginning, found, stdio)
+            self._go(beginning, found, stdio)
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
             self._finish(beginning, error)
 
@@ -197,12 +196,22 @@ class ExecServer:
         self._known = found
         return found, beginning.prepare(found)
 
-    def _enter(
+    def _go(
         self,
         beginning: Beginning,
         found: OpenedExec,
         stdio: tuple[int, int, int],
         gate: Gate | None = None,
+    ) -> None:
+        way = self._clone if self._host.layout.unified else self._enter
+        way(beginning, found, stdio, gate)
+
+    def _enter(
+        self,
+        beginning: Beginning,
+        found: OpenedExec,
+        stdio: tuple[int, int, int],
+        gate: Gate | None,
     ) -> None:
         setup = Setup(None, stdio, None, found.container)
         beginning.close_later(setup.proc_fd)
@@ -212,9 +221,17 @@ class ExecServer:
 
         enter(found.plan.ops, setup, self._wake, entered, gate)
 
-    def _clone(self, beginning: Beginning, found: OpenedExec, stdio: tuple[int, int, int]) -> None:
-        group = Group(self._host.cgroups, found.plan, existing=True)
-        child = spawn(found.plan, group, stdio=stdio, container_pidfd=found.container)
+    def _clone(
+        self,
+        beginning: Beginning,
+        found: OpenedExec,
+        stdio: tuple[int, int, int],
+        gate: Gate | None,
+    ) -> None:
+        plan = msgspec.structs.replace(found.plan, ops=tuple(gated(found.plan.ops, gate)))
+        group = Group(self._host.cgroups, plan, existing=True)
+        kept = None if gate is None else gate.fd
+        child = spawn(plan, group, stdio=stdio, container_pidfd=found.container, start_fd=kept)
         beginning.take(child)
         Cloning(child, self._loop, partial(self._finish, beginning))
 
