@@ -72,19 +72,29 @@ def premake(ops: Sequence[Op], *, inside: bool) -> tuple[Premade, ...]:
     """
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    unshare(CLONE_NEWNS)
-    mask = os.umask(0)  # as operations expect it
     try:
-        return tuple(_make_trees(ops, frozenset() if inside else _OF_NAMESPACES))
-    except (OSError, WherryError):
+        unshare(CLONE_NEWNS)
+    except OSError:
         return ()
-    finally:
+    else:
+        made = _try_to_make(ops, frozenset() if inside else _OF_NAMESPACES)
         setns(home, CLONE_NEWNS)
         os.fchdir(root)  # which need not be that of the namespace
         os.chroot(".")
-        os.umask(mask)
+        return made
+    finally:
         os.close(home)
         os.close(root)
+
+
+def _try_to_make(ops: Sequence[Op], unwanted: frozenset[str]) -> tuple[Premade, ...]:
+    mask = os.umask(0)  # as operations expect it
+    try:
+        return tuple(_make_trees(ops, unwanted))
+    except (OSError, WherryError):
+        return ()
+    finally:
+        os.umask(mask)
 
 
 def _make_trees(ops: Sequence[Op], unwanted: frozenset[str]) -> Iterator[Premade]:
