@@ -20,7 +20,7 @@ RUN_ID = f"wt{uuid4().hex[:6]}"
 
 _VARIABLE = "WHERRY_TEST_RUN"
 _MARK = f"{_VARIABLE}={RUN_ID}"
-_PATIENCE = patience(10.0)  # seconds for what a test stopped to be gone
+_PATIENCE = patience(20.0)  # seconds for what a test stopped to be gone; exec servers wait for ten
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
