@@ -177,6 +177,7 @@ def test_exec_from_create_to_exit_code(api: Any, engine: Any, wire: Any) -> None
     assert head.startswith(b"HTTP/1.1 101 UPGRADED\r\n")
     api.running.until(lambda: engine.execs.stream is not None)
     assert engine.execs.started == [(made["Id"], False, (24, 80))]
+    assert engine.execs.expected == [made["Id"]]
     sock.sendall(b"and late")
     sock.shutdown(socket.SHUT_WR)
     assert wire.read_all(engine.execs.stream) == b"early and late"
