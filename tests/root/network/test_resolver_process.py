@@ -19,7 +19,8 @@ import msgspec
 import pytest
 from tests.patience import patience
 
-from wherry.errors import InvalidArgument
+from wherry.errors import InternalError, InvalidArgument
+from wherry.network.resolver import client as client_module
 from wherry.network.resolver import message as dns
 from wherry.network.resolver.client import ResolverClient
 from wherry.network.resolver.protocol import Member, View
@@ -362,6 +363,19 @@ def test_it_is_started_again_when_it_was_killed(bench: Bench) -> None:
     bench.clients[0].announce(NAMES)  # returns when a new one knows everything
     assert inside.ask(query("web"))[-4:] == socket.inet_aton("10.9.0.2")
     assert resolver() != pid
+
+
+def test_one_that_does_not_answer_is_not_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An interpreter may take long to start: the first answer is waited for longer, but once."""
+    monkeypatch.setattr(client_module, "_BOOTSTRAP", "import signal;signal.pause()")
+    monkeypatch.setattr(client_module, "_START_PATIENCE", 0.2)
+    monkeypatch.setattr(client_module, "_PATIENCE", 0.1)
+    client, inside = bench.client(), bench.inside()
+    with pytest.raises(InternalError, match="cannot be started: timed out"):
+        client.serve(View(container_id="1", networks=("n",)), inside.sandbox)
+    assert [one.message for one in caplog.records] == ["the resolver failed: timed out"]
 
 
 def test_it_may_do_nothing_but_answer(bench: Bench) -> None:

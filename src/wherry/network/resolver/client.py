@@ -32,6 +32,7 @@ from wherry.network.sandbox import open_sandbox
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 10.0  # seconds for an answer: the machine may be busy
+_START_PATIENCE = 60.0  # for the first one: an interpreter starts, on a busy machine in 20 seconds
 _TOGETHER = 32  # requests that are sent before their answers are read
 _RESTARTS = 5
 """Times in a row that the resolver may end before it has answered anything."""
@@ -195,27 +196,37 @@ class ResolverClient:
         return bool(self._served or self._ports)
 
     def _tell_all(self) -> None:
-        """Everything, to a resolver that may be new."""
+        """Everything, to a resolver that may be new. InternalError."""
+        reason = ""
         for _ in range(_RESTARTS):
+            is_new = self._connection is None
             try:
-                if self._connection is None:
-                    self._start()
-                self._exchange(protocol.Begin())
-                self._exchange_all([protocol.Announce(one) for one in self._members.values()])
-                all_served = list(self._served.values())
-                held = self._exchange_all([protocol.Serve(one.view) for one in all_served])
-                for served, is_held in zip(all_served, held, strict=True):
-                    if not is_held:
-                        self._renew(served)
-                for container_id, ports in self._ports.items():
-                    self._renew_ports(container_id, ports)
-                self._exchange(protocol.End())
+                self._tell_one()
             except OSError as error:
-                _LOG.warning("the resolver ended: %s", error)
+                _LOG.warning("the resolver failed: %s", error)
                 self._drop_connection()
+                reason = str(error)
+                if is_new and isinstance(error, TimeoutError):
+                    break  # the next one would take as long, and who starts a container waits
             else:
                 return
-        raise InternalError("the embedded resolver cannot be started: it ends at once")
+        raise InternalError(f"the embedded resolver cannot be started: {reason}")
+
+    def _tell_one(self) -> None:
+        """OSError if the resolver ends, or does not answer."""
+        if self._connection is None:
+            self._connection = self._start()
+        self._exchange(protocol.Begin())
+        self._connection.settimeout(_PATIENCE)
+        self._exchange_all([protocol.Announce(one) for one in self._members.values()])
+        all_served = list(self._served.values())
+        held = self._exchange_all([protocol.Serve(one.view) for one in all_served])
+        for served, is_held in zip(all_served, held, strict=True):
+            if not is_held:
+                self._renew(served)
+        for container_id, ports in self._ports.items():
+            self._renew_ports(container_id, ports)
+        self._exchange(protocol.End())
 
     def _renew(self, served: _Served) -> None:
         """Serve a container by new sockets, if it runs."""
@@ -345,7 +356,7 @@ class ResolverClient:
         """A connection to the resolver, also to one that an earlier engine started; None without
         one."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.settimeout(_PATIENCE)
+        connection.settimeout(_START_PATIENCE if process else _PATIENCE)
         try:
             with _path_of_socket(self._directory) as path:
                 connection.connect(path)
@@ -355,7 +366,7 @@ class ResolverClient:
         self._watch(connection, process)
         return connection
 
-    def _start(self) -> None:
+    def _start(self) -> socket.socket:
         with _listener(self._directory) as listener:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(listener.fileno()), _modules()],
@@ -368,8 +379,8 @@ class ResolverClient:
         connection = self._connected(process)
         if connection is None:
             raise ConnectionRefusedError("the resolver cannot be reached")
-        self._connection = connection
         _LOG.info("started the resolver, process %d", process.pid)
+        return connection
 
     def _watch(self, connection: socket.socket, process: subprocess.Popen[bytes] | None) -> None:
         thread = threading.Thread(
