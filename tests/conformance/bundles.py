@@ -20,7 +20,9 @@ from typing import Any
 from tests.patience import patience
 
 OTHER = os.environ.get("WHERRY_TEST_RUNTIME", "")
-COMMAND = (OTHER,) if OTHER else (sys.executable, "-m", "wherry.runtime")
+_OURS = Path(sys.executable).with_name("wherry-runtime")
+_INSTALLED = (str(_OURS),) if _OURS.exists() else (sys.executable, "-m", "wherry.runtime")
+COMMAND = (OTHER,) if OTHER else _INSTALLED
 PATIENCE = patience(20.0)
 APPLETS = """
     cat chmod chown dd echo env false grep head hostname id kill ln ls mkdir mknod mount nice ps pwd

@@ -6,11 +6,13 @@ import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 
-from wherry.cgroup import files, limits_v1, stats_v1, trees
-from wherry.cgroup.api import Stats
+from wherry.cgroup import files, limits_v1, trees
+from wherry.cgroup.api import Cgroup, Stats
+from wherry.cgroup.creation import created
 from wherry.cgroup.devices import check_rule, legacy_commands
+from wherry.cgroup.mounts import Layout
 from wherry.cgroup.trees import Tree
-from wherry.errors import InternalError, NotSupported, Unavailable
+from wherry.errors import InternalError, NotFound, NotSupported, Unavailable
 from wherry.model.runtime_spec import LinuxDeviceCgroup, LinuxResources
 
 _FREEZE_TIMEOUT_S = 5.0
@@ -149,6 +151,8 @@ class LegacyCgroup:
         return False
 
     def stats(self) -> Stats:
+        from wherry.cgroup import stats_v1  # most processes ask for none
+
         return stats_v1.stats(self._place)
 
     def _place(self, controller: str) -> tuple[int, str] | None:
@@ -206,3 +210,29 @@ def _device_batches(rules: Sequence[LinuxDeviceCgroup]) -> list[tuple[bool, list
             batches.append((rule.allow, []))
         batches[-1][1].extend(legacy_commands(rule))
     return batches
+
+
+class LegacyCgroups:
+    """Version 1, alone or beside a version 2 that has no controllers (hybrid)."""
+
+    def __init__(self, layout: Layout) -> None:
+        hierarchies = [*layout.legacy, *filter(None, [layout.unified])]
+        self._mode = layout.mode
+        self._host = LegacyHost([trees.open_tree(hierarchy) for hierarchy in hierarchies])
+
+    @property
+    def mode(self) -> str:
+        return self._mode
+
+    def create(self, path: str, resources: LinuxResources, first: int = 0) -> Cgroup:
+        return created(lambda: LegacyCgroup(self._host, path), resources, first)
+
+    def open(self, path: str) -> Cgroup:
+        group = LegacyCgroup(self._host, path)
+        if not any(trees.exists(tree, trees.relative(path)) for tree in self._host.trees):
+            raise NotFound(f"no control group {path}")
+        return group
+
+    def remove_if_empty(self, path: str) -> None:
+        for tree in self._host.trees:
+            trees.remove_if_empty(tree, trees.relative(path))

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from wherry.cgroup import files, limits_v2, stats_v2, trees
-from wherry.cgroup.api import Stats
+from wherry.cgroup import files, limits_v2, trees
+from wherry.cgroup.api import Cgroup, Stats
+from wherry.cgroup.creation import created
 from wherry.cgroup.devices import check_rule, device_program
+from wherry.cgroup.mounts import Layout
 from wherry.cgroup.settings import Step
 from wherry.cgroup.trees import Tree
-from wherry.errors import InternalError, InvalidArgument, NotSupported, Unavailable
+from wherry.errors import InternalError, InvalidArgument, NotFound, NotSupported, Unavailable
 from wherry.model.runtime_spec import LinuxDeviceCgroup, LinuxMemory, LinuxResources
 
 _FREEZE_TIMEOUT_S = 5.0
@@ -172,6 +174,8 @@ class UnifiedCgroup:
         files.wait_until(killed, _END_TIMEOUT_S)
 
     def stats(self) -> Stats:
+        from wherry.cgroup import stats_v2  # most processes ask for none
+
         return stats_v2.stats(self._tree.fd, self._path)
 
     def oom_kills(self) -> int:
@@ -250,3 +254,26 @@ def _replace_device_program(directory: int, instructions: bytes) -> None:
             replaced = bpf.open_program(attached[0])
             stack.callback(os.close, replaced)
         bpf.attach_device_program(directory, program, replaced)
+
+
+class UnifiedCgroups:
+    """Version 2 alone."""
+
+    def __init__(self, layout: Layout) -> None:
+        assert layout.unified is not None
+        self._tree = trees.open_tree(layout.unified)
+
+    @property
+    def mode(self) -> str:
+        return "unified"
+
+    def create(self, path: str, resources: LinuxResources, first: int = 0) -> Cgroup:
+        return created(lambda: UnifiedCgroup(self._tree, path), resources, first)
+
+    def open(self, path: str) -> Cgroup:
+        if not trees.exists(self._tree, trees.relative(path)):
+            raise NotFound(f"no control group {path}")
+        return UnifiedCgroup(self._tree, path)
+
+    def remove_if_empty(self, path: str) -> None:
+        trees.remove_if_empty(self._tree, trees.relative(path))

@@ -175,7 +175,7 @@ class Container:
             os.mkfifo(fifo, 0o600)
             start_fd = os.open(fifo, os.O_RDWR | os.O_CLOEXEC)
             group = Group(host.cgroups, plan, existing=False)
-            child = spawn(plan, group, start_fd=start_fd)
+            child = _spawned(plan, group, start_fd)
             handshake(
                 plan,
                 child,
@@ -383,6 +383,15 @@ def _spec_if_there(bundle: str) -> Spec | None:
         return read_spec(bundle)
     except InternalError:
         return None
+
+
+def _spawned(plan: Plan, group: Group, start_fd: int) -> Child:
+    """The process; if there is none, its group is not left behind that it was to be born in."""
+    try:
+        return spawn(plan, group, start_fd=start_fd)
+    except BaseException:
+        group.abandon()
+        raise
 
 
 def _shared_root(spec: Spec, bundle: str) -> SharedRoot | None:

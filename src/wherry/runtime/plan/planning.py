@@ -45,7 +45,6 @@ from wherry.runtime.plan.passage import Passage
 from wherry.runtime.plan.process import check_process, parse_cpus, process_ops
 from wherry.runtime.plan.subgroups import group_beside, group_files, one_group
 from wherry.runtime.plan.tree import Tree, console_ops, hook_ops, tree_ops
-from wherry.runtime.seccomp import compile_filter, filter_flags, needs_listener
 from wherry.snapshot.api import OverlayMount
 from wherry.sys import namespaces as ns
 
@@ -113,6 +112,8 @@ class Filters:
         """The program of a profile; InvalidArgument."""
         program = self._programs.get(profile)
         if program is None:
+            from wherry.runtime.seccomp import compile_filter
+
             program = compile_filter(profile)
             self.remember(profile, program)
             self.compiled = profile
@@ -309,6 +310,8 @@ def _seccomp(linux: Linux, filters: Filters, state: State) -> LoadSeccomp | None
     profile = linux.seccomp
     if profile is None:
         return None
+    from wherry.runtime.seccomp import filter_flags, needs_listener  # the launcher has it already
+
     program, flags = filters.program(profile), filter_flags(profile)
     if not needs_listener(profile):
         return LoadSeccomp(program, flags)
@@ -342,7 +345,11 @@ def streams_owner(linux: Linux, process: Process) -> int:
 def _listener(linux: Linux) -> str:
     """The path of the seccomp agent's socket, if there is one."""
     profile = linux.seccomp
-    return profile.listener_path if profile is not None and needs_listener(profile) else ""
+    if profile is None or not profile.listener_path:
+        return ""
+    from wherry.runtime.seccomp import needs_listener
+
+    return profile.listener_path if needs_listener(profile) else ""
 
 
 def _refuse_foreign(linux: Linux) -> None:
