@@ -22,7 +22,7 @@ from wherry.daemon.listeners import Listener, open_listeners
 from wherry.daemon.locks import locked_root, pid_file
 from wherry.daemon.logs import set_up
 from wherry.daemon.options import Options, read_options
-from wherry.daemon.remap import check_driver, read_user_map
+from wherry.daemon.remap import read_user_map
 from wherry.daemon.runtimes import check_default, runtime_commands
 from wherry.engine.api import EngineApi
 from wherry.engine.settings import EngineSettings
@@ -86,7 +86,7 @@ def _engine_settings(options: Options, environ: Mapping[str, str]) -> EngineSett
         bip=options.bip,
         accept_forward=options.accept_forward,
         mtu=options.mtu,
-        users=check_driver(read_user_map(options.userns_remap), driver),
+        users=read_user_map(options.userns_remap),
         insecure_registries=options.insecure_registries,
         registry_mirrors=options.registry_mirrors,
         labels=options.labels,

@@ -23,16 +23,6 @@ _MOST = 340  # lines of a map (user_namespaces(7))
 _IDS = 2**32 - 2
 
 
-def check_driver(users: UserMap | None, driver: str) -> UserMap | None:
-    """The map; InvalidArgument together with the ``systemd`` driver: who is in a namespace of
-    other users is nobody to systemd, which then makes no scope."""
-    if users is not None and driver == "systemd":
-        raise InvalidArgument(
-            "--userns-remap and native.cgroupdriver=systemd cannot be used together: leave one out"
-        )
-    return users
-
-
 def read_user_map(text: str, directory: Path = Path("/etc")) -> UserMap | None:
     """What ``USER``, ``USER:GROUP`` (names or numbers) or ``default`` means; None for nothing.
 

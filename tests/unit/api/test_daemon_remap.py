@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.daemon.remap import check_driver, read_user_map
+from wherry.daemon.remap import read_user_map
 from wherry.errors import InvalidArgument
 from wherry.model.idmap import IdRange
 from wherry.model.users import NOBODY, UserMap
@@ -24,7 +24,6 @@ def written(directory: Path, uids: str, gids: str) -> Path:
 
 def test_nothing_is_no_map() -> None:
     assert read_user_map("") is None
-    assert check_driver(None, "systemd") is None
 
 
 @pytest.mark.parametrize("text", [USER, f"{USER}:root", str(os.getuid()), f"{os.getuid()}:0"])
@@ -35,9 +34,6 @@ def test_a_users_lines_follow_each_other(tmp_path: Path, text: str) -> None:
     assert found.uids == (IdRange(0, 100000, 1000), IdRange(1000, 500000, 65536))
     assert found.gids == (IdRange(0, 7, 9), IdRange(9, 20, 3))
     assert found.root == (100000, 7)
-    assert check_driver(found, "cgroupfs") is found
-    with pytest.raises(InvalidArgument, match="cannot be used together"):
-        check_driver(found, "systemd")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def wait(channel: socket.socket, starter: int, host: Host) -> None:
     Until the starter is gone this process is a subreaper: what it has spawned becomes its child.
     """
     data, fds, _ = receive_packet(channel, MAX_PACKET)
-    if data.startswith(NOT_NEEDED):
+    while data.startswith(NOT_NEEDED):
         os.waitpid(int(data[1:]), 0)
         data, fds, _ = receive_packet(channel, MAX_PACKET)
     if data == GUARD:  # of an exec server, which ends as a start does that failed

@@ -132,12 +132,14 @@ def spawn(
     netns_fd: int | None = None,
     container_pidfd: int | None = None,
     start_fd: int | None = None,
-    sibling: bool = False,
+    reap: Callable[[int], None] | None = None,
 ) -> Child:
     """clone3 the child, which begins to execute the plan's operations; see :func:`handshake`.
 
-    A ``sibling`` is the child of this process's parent.
+    With ``reap`` it is a sibling: the child of this process's parent, which has to be told by it of
+    the number of a process that has to be reaped besides, if there is one.
     """
+    sibling = reap is not None
     if container_pidfd is not None:
         setns(container_pidfd, CLONE_NEWPID)
     apart = bool(plan.passage) and not sibling
@@ -155,7 +157,7 @@ def spawn(
         return pid, pidfd
 
     try:
-        pid, pidfd = _cloned(plan, group, clone, apart)
+        pid, pidfd = _cloned(plan, group, clone, apart, reap)
     finally:
         prepared.close()
         if directory is not None:
@@ -166,12 +168,16 @@ def spawn(
     return Child(pid, pidfd, ours)
 
 
-def _cloned(plan: Plan, group: Group, clone: Clone, apart: bool) -> tuple[int, int]:
+def _cloned(
+    plan: Plan, group: Group, clone: Clone, apart: bool, reap: Callable[[int], None] | None
+) -> tuple[int, int]:
     """The child's pid and pidfd, once it has gone through the passage."""
     try:
         if apart:
             return through(plan.passage, clone)
-        if plan.moved and plan.passage and not plan.scope:
+        if plan.scope and plan.passage:  # it is still to be moved, by who has the power to
+            return through(plan.passage, clone, reap)
+        if plan.moved and plan.passage:
             group.open()  # while this process still may
         enter(plan.passage)  # a sibling's other parent ends soon, wherever it is
         return clone()

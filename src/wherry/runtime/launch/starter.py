@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -111,7 +112,7 @@ def _start(
         if init is not None:
             _let_go(stock, monitor)
         plan = with_premade(plan_start(request, host), stock.mounts)
-        return plan, OwnWay(plan, passed, host, existing=False)
+        return plan, OwnWay(plan, passed, host, partial(_reap, monitor), existing=False)
 
     try:
         _run(choose, request, passed, connection, monitor, host, taken)
@@ -125,7 +126,12 @@ def _let_go(stock: Stock, monitor: socket.socket) -> None:
     """Let an init end, and its monitor reap it: something else is started."""
     stock.close()
     if stock.init is not None:
-        send_packet(monitor, NOT_NEEDED + b"%d" % stock.init.child.pid, ())
+        _reap(monitor, stock.init.child.pid)
+
+
+def _reap(monitor: socket.socket, pid: int) -> None:
+    """Have the monitor reap a child of its that ends before there is anything to look after."""
+    send_packet(monitor, NOT_NEEDED + b"%d" % pid, ())
 
 
 def _exec(
@@ -153,7 +159,7 @@ def _exec(
         os.close(rest[-1])
         rest = rest[:-1]
     passed = Passed(client, None, rest, opened.container)
-    way = OwnWay(opened.plan, passed, host, existing=True)
+    way = OwnWay(opened.plan, passed, host, partial(_reap, monitor), existing=True)
     _run(lambda: (opened.plan, way), request, passed, connection, monitor, host, taken)
     return None
 

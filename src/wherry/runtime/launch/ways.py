@@ -95,22 +95,36 @@ class OwnWay:
 
     kill = ()
 
-    def __init__(self, plan: Plan, passed: Passed, host: Host, *, existing: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        passed: Passed,
+        host: Host,
+        reap: Callable[[int], None],
+        *,
+        existing: bool,
+    ) -> None:
+        """``reap`` is called with the number of a process that the monitor is to reap."""
         self._plan = plan
         self._passed = passed
+        self._reap = reap
         self._unified = host.layout.unified
         self._group = Group(host.cgroups, plan, existing=existing)
 
     def begin(self, stdio: tuple[int, int, int] | None, directory: int) -> Child:
         """See :class:`Way`."""
-        return spawn(
-            self._plan,
-            self._group,
-            stdio=stdio,
-            netns_fd=self._passed.netns,
-            container_pidfd=self._passed.container,
-            sibling=True,
-        )
+        try:
+            return spawn(
+                self._plan,
+                self._group,
+                stdio=stdio,
+                netns_fd=self._passed.netns,
+                container_pidfd=self._passed.container,
+                reap=self._reap,
+            )
+        except BaseException:
+            self._group.abandon()  # it may have been made for the process to be born in
+            raise
 
     def complete(self, child: Child, meanwhile: Callable[[], T]) -> T:
         """See :class:`Way`."""

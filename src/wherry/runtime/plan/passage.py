@@ -18,7 +18,14 @@ import msgspec
 from wherry.errors import InternalError
 from wherry.runtime.ops.base import reason
 from wherry.runtime.packets import receive_packet, send_packet
-from wherry.sys.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, setns, unshare
+from wherry.sys.namespaces import (
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_PARENT,
+    clone3,
+    setns,
+    unshare,
+)
 
 Clone = Callable[[], tuple[int, int]]
 
@@ -69,19 +76,26 @@ def _entered(flag: int, path: str, fd: int, may_wait: bool) -> bool:
     return True
 
 
-def through(passage: Passage, clone: Clone) -> tuple[int, int]:
+def through(
+    passage: Passage, clone: Clone, reap: Callable[[int], None] | None = None
+) -> tuple[int, int]:
     """Call ``clone`` from a process that has gone through the passage; its pid and pidfd.
 
-    The child has to be cloned with CLONE_PARENT, which makes it this process's own.
+    The child has to be cloned with CLONE_PARENT, which makes it this process's own. With ``reap``
+    it and the process that clones it are children of this one's parent: that process's number is
+    what ``reap`` is called with.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with closing(ours), closing(theirs):
-        helper = os.fork()
+        helper = os.fork() if reap is None else clone3(CLONE_PARENT)[0]
         if helper == 0:
             _help(passage, clone, theirs)
         theirs.close()
         data, fds, _ = receive_packet(ours, 4096)
-        os.waitpid(helper, 0)
+        if reap is None:
+            os.waitpid(helper, 0)
+        else:
+            reap(helper)
     if not fds:
         raise InternalError(data.decode() or "the way to the container's namespaces was cut off")
     return int(data), fds[0]
