@@ -174,7 +174,7 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, tag="keep"):
 
 
 NOT_NEEDED = b"\0"
-"""Starter to monitor: a child that ends is to be reaped, an init held ready that was let go, or what
+"""Starter to monitor: a child that ends is to be reaped, an init held ready that was let go, or who
 has cloned one. Its number in decimal digits follows."""
 GUARD = b"\1"
 """Exec server to its parent: it will not hand anything over."""
