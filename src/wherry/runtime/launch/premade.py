@@ -98,7 +98,8 @@ def _try_to_make(ops: Sequence[Op], unwanted: frozenset[str]) -> tuple[Premade, 
 
 
 def _make_trees(ops: Sequence[Op], unwanted: frozenset[str]) -> Iterator[Premade]:
-    m.mount("", "/", "", m.MS_PRIVATE | m.MS_REC)  # nothing of this may be seen on the host
+    # Nothing of this may be seen on the host; what it unmounts meanwhile must go from here, too.
+    m.mount("", "/", "", m.MS_SLAVE | m.MS_REC)
     setup = Setup(None)
     setup.root_fd = _mount_scratch()
     for place in _PLACES:
