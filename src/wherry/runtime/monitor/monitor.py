@@ -111,7 +111,8 @@ class Monitor:
             self._attach(socket.socket(fileno=client), *keep.attach_streams)
 
     def _begin(self) -> None:
-        self._watch(self._pidfd, select.EPOLLIN, self._on_exit)
+        # Its end is told again when it can be waited for: not while a tracer holds the dead process.
+        self._watch(self._pidfd, select.EPOLLIN | select.EPOLLET, self._on_exit)
         if self._listener is not None:
             self._watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
         for fd in self._outputs:
