@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.patience import patience
 
 from wherry.network import sysctl
 from wherry.network.api import EndpointRequest, PortRequest, Subnet
@@ -85,7 +86,7 @@ def test_udp_clients_follow_a_port_to_its_next_container(
     request = PortRequest(container_port=53, protocol="udp", host_port_first=5353)
     client = outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     with client:
-        client.settimeout(5)
+        client.settimeout(patience(5))
         client.connect((outside.host, 5353))
         for container in (first, second):
             engine.publish(container, request)
