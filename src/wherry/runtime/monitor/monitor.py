@@ -111,7 +111,7 @@ class Monitor:
             self._attach(socket.socket(fileno=client), *keep.attach_streams)
 
     def _begin(self) -> None:
-        # Its end is told again when it can be waited for: not while a tracer holds the dead process.
+        # Told again when it can be waited for: not while a tracer holds the dead process.
         self._watch(self._pidfd, select.EPOLLIN | select.EPOLLET, self._on_exit)
         if self._listener is not None:
             self._watch(self._listener.fileno(), select.EPOLLIN, self._on_connect)
