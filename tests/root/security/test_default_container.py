@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from tests.root.engine.conftest import TestEngine
 
+from wherry.engine.spec.security import MASKED_PATHS, READONLY_PATHS
 from wherry.model.container import HostConfig
 from wherry.runtime.seccomp.tables import syscall_numbers
 
@@ -101,6 +102,13 @@ def test_files_of_the_kernel(found: dict[str, Any]) -> None:
     # What is masked by the null device takes anything, and keeps nothing.
     assert [path for path in unexpected if path not in EXPECTED["masked"]] == []
     assert found["masked"] == dict.fromkeys(EXPECTED["masked"], 0)
+
+
+def test_paths_that_this_kernel_may_lack() -> None:
+    """What is documented is hidden or read-only wherever it is."""
+    kept = {place for place, options in EXPECTED["mounts"].items() if options.startswith("proc ro")}
+    assert set(EXPECTED["masked"]) <= set(MASKED_PATHS)
+    assert kept <= set(READONLY_PATHS)
 
 
 def test_devices(found: dict[str, Any]) -> None:
