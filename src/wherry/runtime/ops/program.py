@@ -18,6 +18,7 @@ from wherry.runtime.packets import send
 from wherry.sys import caps, credentials
 from wherry.sys.files import close_range
 from wherry.sys.process import (
+    PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
@@ -201,6 +202,8 @@ class BecomeUser(Op, frozen=True):
         credentials.setgroups(self.groups)
         credentials.setresgid(self.gid)
         credentials.setresuid(self.uid)
+        # A change of ids makes it what fs.suid_dumpable says (proc_sys_fs(5)): 1 on some hosts.
+        prctl(PR_SET_DUMPABLE, 0)
         prctl(PR_SET_KEEPCAPS, 0)
         extra = _SYS_ADMIN if self.keep_admin else 0
         caps.capset(self.effective | extra, self.permitted | extra, self.inheritable)
