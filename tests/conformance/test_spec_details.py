@@ -176,6 +176,8 @@ def test_a_hook_has_its_own_environment_and_no_descriptors(oci: Bundles, kind: s
     assert json.loads(state + end)["id"] == name
     words, *fds = rest.strip().splitlines()
     assert words == "name word [yes] []"
+    if OTHER and kind == "createContainer":
+        return  # runc 1.1 leaves some of its own open
     assert fds == ["0", "1", "2", "3"]  # the last is that of what lists them
 
 
@@ -184,6 +186,8 @@ def test_a_hook_has_its_own_environment_and_no_descriptors(oci: Bundles, kind: s
 )
 def test_a_state_that_is_larger_than_a_pipe(oci: Bundles, script: str, status: int) -> None:
     """Whether a hook reads it or not, its time holds."""
+    if OTHER and status:
+        pytest.skip("runc 1.1 waits until all of the state is read")
     hook = {"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 1 if status else 60}
 
     def edit(config: Config) -> None:
