@@ -24,10 +24,8 @@ from wherry.model.runtime_spec import LinuxNamespace, Mount, NamespaceType
 from wherry.runtime.client import MonitoredProcess
 from wherry.sys import mount as m
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="this machine has no FUSE"),
-]
+FUSE = pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="this machine has no FUSE")
+pytestmark = [pytest.mark.root, FUSE]
 
 OWN: tuple[NamespaceType, ...] = ("mount", "ipc", "uts", "cgroup", "network")
 LOOKS = ("cat exe", "cat environ", "cat maps", "cat auxv", "ls -L fd/", "ls root/", "ls cwd/")
@@ -152,11 +150,12 @@ def _as_container(scene: Scene) -> MonitoredProcess:
         linux_namespaces=(*(LinuxNamespace(type=kind) for kind in OWN), joined),
     )
     request = box.request(spec)
-    _write_program(Path(request.bundle, "upper/data/program"))
+    write_program(Path(request.bundle, "upper/data/program"))
     return box.runtime.start(request)
 
 
-def _write_program(path: Path) -> None:
+def write_program(path: Path) -> None:
+    """One that cannot be executed before the file system answers."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("#!/outer/silence/interpreter\n")
     path.chmod(0o755)
@@ -179,7 +178,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_cve_2016_9962_and_2019_5736_nothing_of_it_can_be_seen(
     scene: Scene, pool: ThreadPoolExecutor, entry: Entry
 ) -> None:
-    _write_program(scene.data("program"))
+    write_program(scene.data("program"))
     coming = pool.submit(entry, scene)
     try:
         told = scene.told(scene.victim())
@@ -195,7 +194,7 @@ def test_cve_2016_9962_and_2019_5736_nothing_of_it_can_be_seen(
 def test_a_container_that_kills_it_harms_nobody_else(
     scene: Scene, pool: ThreadPoolExecutor, entry: Entry
 ) -> None:
-    _write_program(scene.data("program"))
+    write_program(scene.data("program"))
     coming: Future[MonitoredProcess] = pool.submit(entry, scene)
     os.kill(scene.victim(), 9)  # as root in the container may
     with suppress(WherryError):

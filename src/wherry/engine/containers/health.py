@@ -11,6 +11,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from socket import socket
 
 import msgspec
@@ -99,6 +101,7 @@ class HealthMonitor:
         self._lock = threading.Lock()
         self._workers: Workers | None = None
         self._cancel: dict[str, Callable[[], None]] = {}
+        self._held_up: set[str] = set()  # containers whose check has not begun
 
     def begin(self, entry: Entry) -> None:
         """Called when a container has started, under its lock."""
@@ -162,17 +165,51 @@ class HealthMonitor:
 
     def _run(self, record: Container, seconds: float) -> tuple[int, str]:
         options = ExecOptions(cmd=probe_command(record), attach_stdout=True, attach_stderr=True)
+        if record.id in self._held_up:
+            return _TIMED_OUT, timed_out(seconds, "")
         exec_id = self._execs.create(record.id, options)
-        stream = self._execs.start(exec_id, detach=False)
+        deadline = time.monotonic() + seconds
+        stream = self._start(record.id, exec_id, seconds)
         if stream is None:
             return _TIMED_OUT, ""
         with stream:
-            output, ended = _read_all(stream, time.monotonic() + seconds)
+            output, ended = _read_all(stream, deadline)
         text = unframed(output)[:_OUTPUT_LIMIT].decode(errors="replace")
         if not ended:
             self._execs.kill(exec_id, signal.SIGKILL)
             return _TIMED_OUT, timed_out(seconds, text)
         return self._execs.exited(exec_id).result(_EXIT_SECONDS), text
+
+    def _start(self, container: str, exec_id: str, seconds: float) -> socket | None:
+        """Start an exec in a thread of its own: a container can hold up what enters it, and so
+        would have one of the few threads for all. TimeoutError if it has not begun in time."""
+        begun: Future[socket | None] = Future()
+
+        def start() -> None:
+            try:
+                stream = self._execs.start(exec_id, detach=False)
+            except BaseException as error:  # noqa: BLE001 - who waits gets it
+                self._held_up.discard(container)
+                begun.set_exception(error)
+            else:
+                self._held_up.discard(container)
+                begun.set_result(stream)
+
+        self._held_up.add(container)
+        threading.Thread(target=start, name="health-start", daemon=True).start()
+        try:
+            return begun.result(seconds)
+        except TimeoutError:
+            begun.add_done_callback(lambda late: self._give_up(exec_id, late))
+            raise TimeoutError(timed_out(seconds, "")) from None
+
+    def _give_up(self, exec_id: str, late: Future[socket | None]) -> None:
+        """End one that has begun after all."""
+        stream = None if late.exception() else late.result()
+        if stream is not None:
+            stream.close()
+            with suppress(WherryError):
+                self._execs.kill(exec_id, signal.SIGKILL)
 
     def close(self) -> None:
         if self._workers:
