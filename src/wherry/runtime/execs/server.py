@@ -28,7 +28,7 @@ from functools import partial
 
 import msgspec
 
-from wherry.errors import InvalidArgument
+from wherry.errors import Conflict, InvalidArgument
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.execs.ahead import Ahead
 from wherry.runtime.execs.beginning import Beginning, NotHere
@@ -36,7 +36,7 @@ from wherry.runtime.execs.cloning import Cloning
 from wherry.runtime.execs.entering import Outcome, enter
 from wherry.runtime.execs.gate import Gate, gated
 from wherry.runtime.host import Host
-from wherry.runtime.launch.outset import OpenedExec, open_another
+from wherry.runtime.launch.outset import OpenedExec, has_ended, open_another
 from wherry.runtime.launch.spawn import Child, Group, spawn
 from wherry.runtime.loop import Loop
 from wherry.runtime.messages import Expect, close_all, receive, to_exec_server
@@ -261,9 +261,15 @@ class ExecServer:
                 beginning.take(outcome)
             self._running.add(beginning.hand_over(self._host, self._loop))
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
-            beginning.fail(error)
+            beginning.fail(self._reason(beginning, error))
         self._busy_until = time.monotonic()
         self._first_settled()
+
+    def _reason(self, beginning: Beginning, error: Exception) -> Exception:
+        """Why an exec did not start: nothing is found, entered or made in what has ended."""
+        if isinstance(error, NotHere) or not has_ended(self._known.container):
+            return error
+        return Conflict(f"Container {beginning.request.container_id} is not running")
 
     # --- the end ---
 

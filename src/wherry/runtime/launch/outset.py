@@ -155,7 +155,7 @@ def open_another(request: ExecRequest, host: Host, known: OpenedExec) -> OpenedE
     Nothing of the container need be read again, and nothing planned if the process is the same, as
     those that look after a container's health are.
     """
-    if request.container_pid != known.record.pid or _has_ended(known.container):
+    if request.container_pid != known.record.pid or has_ended(known.container):
         return None
     process = bytes(request.process)
     if process == known.process:
@@ -164,7 +164,8 @@ def open_another(request: ExecRequest, host: Host, known: OpenedExec) -> OpenedE
     return OpenedExec(known.record, known.spec, known.container, process, plan)
 
 
-def _has_ended(pidfd: int) -> bool:
+def has_ended(pidfd: int) -> bool:
+    """Whether a process has, reaped or not."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
