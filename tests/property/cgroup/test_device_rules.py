@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.property.effort import examples
 
 from wherry.cgroup.devices import device_program, legacy_commands
 from wherry.model.runtime_spec import LinuxDeviceCgroup
@@ -75,7 +76,7 @@ rules = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     given_rules=st.lists(rules, max_size=8),
     kind=st.sampled_from("bc"),

@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.property.effort import examples
 
 from wherry.fs.tar import writer
 from wherry.fs.tar.entry import BadArchive, Entry, Kind
@@ -184,7 +185,7 @@ def hostile_entries(draw: st.DrawFn) -> tuple[Entry, bytes]:
     return Entry(draw(hostile_names), kind, 0o755, uid, gid, len(content), 0, target), content
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(members=st.lists(hostile_entries(), min_size=1, max_size=8))
 def test_nothing_gets_out_of_the_tree(
     members: list[tuple[Entry, bytes]], tmp_path_factory: pytest.TempPathFactory

@@ -4,6 +4,7 @@ import ipaddress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.property.effort import examples
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from wherry.errors import InvalidArgument, ResourceExhausted
@@ -96,7 +97,7 @@ TestLeases = Leases.TestCase
 
 
 @given(st.lists(_SUBNETS, max_size=8))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_a_chosen_subnet_overlaps_with_nothing(taken: list[ipaddress.IPv4Network]) -> None:
     pools = [(ipaddress.IPv4Network("10.0.0.0/8"), 16)]
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.property.effort import examples
 
 from wherry.model.runtime_spec import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
 from wherry.runtime.seccomp import compile_filter
@@ -137,7 +138,7 @@ def near(seccomp: LinuxSeccomp) -> st.SearchStrategy[tuple[int, ...]]:
     return st.tuples(*[close | words] * 6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data(), seccomp=profiles)
 def test_program_agrees_with_the_rules(data: st.DataObject, seccomp: LinuxSeccomp) -> None:
     program = compile_filter(seccomp, "x86_64")
@@ -157,7 +158,7 @@ def test_other_architectures_are_killed(seccomp: LinuxSeccomp, audit: int) -> No
         assert run(compile_filter(seccomp, "x86_64"), audit, 0, [0] * 6) == KILL_PROCESS
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(seccomp=profiles, number=st.integers(470, 0x3FFFFFFF))
 def test_calls_newer_than_the_profile_answer_enosys(seccomp: LinuxSeccomp, number: int) -> None:
     answer = run(compile_filter(seccomp, "x86_64"), AUDIT["x86_64"], number, [0] * 6)
