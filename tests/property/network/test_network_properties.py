@@ -4,8 +4,8 @@ import ipaddress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.property.effort import examples
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from tests.property.effort import examples
 
 from wherry.errors import InvalidArgument, ResourceExhausted
 from wherry.network import names
