@@ -37,6 +37,7 @@ class Round:
     done: list[str] = field(default_factory=list)
     error: str = ""
     pid: int = 0
+    killed_init: int = 0
 
     def run(self, steps: Iterator[Step]) -> None:
         """Go on until one fails; what it said is in ``error``."""
@@ -233,12 +234,15 @@ def use_again(work: Round) -> None:
     container = work.client.containers.get(work.name)
     if found["State"]["Status"] == "paused":
         container.unpause()
+    if work.killed_init and found["State"]["Pid"] == work.killed_init:
+        container.wait()  # it was frozen, or has not ended altogether
+        found = _inspect(work) or found
     said = b"" if found["State"]["Running"] else container.logs().stdout
     container.start()
     if found["Config"]["Cmd"][-1] == _SERVICE:
         container.wait_for_log(f"{said.decode()}up\n")  # not what it said in an earlier life
-        code = container.exec(["true"]).exit_code
-        assert code == 0, f"an exec ended with status {code}"
+        done = container.exec(["true"])
+        assert done.exit_code == 0, f"an exec ended with status {done.exit_code}: {done}"
         container.stop()
         code = container.wait()
         assert code == ENDED_BY_TERM, f"it was stopped and ended with status {code}"

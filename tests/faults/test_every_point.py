@@ -93,7 +93,7 @@ class Ground:
     def strike(self, case: Case) -> list[str]:
         """One round: kill, come to, look, use again. What was found wrong."""
         work = self.new_round()
-        self.moments.arm(case.point, lambda pid: kill(self.family(pid).find(case.role)))
+        self.moments.arm(case.point, lambda pid: self._kill(case, pid, work))
         work.run(OPERATIONS[case.operation](work))
         if not self.moments.disarm(0.0 if work.error else _BACKGROUND):
             self.missed.append(case)
@@ -106,6 +106,12 @@ class Ground:
         found += _failures(lambda: clear_away(work))
         found += [f"{one}, in the end" for one in wait_until_settled(self.engine, self.client)]
         return [f"{one} (answered: {work.error or 'nothing failed'})" for one in found]
+
+    def _kill(self, case: Case, at: int, work: Round) -> None:
+        victim = self.family(at).find(case.role)
+        if case.role == "init":
+            work.killed_init = victim
+        kill(victim, wait=case.role != "init" or case.point != "pause.frozen")
 
     def _come_to(self) -> None:
         process = self.engine.process

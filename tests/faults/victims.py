@@ -123,8 +123,11 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-def kill(pid: int) -> None:
-    """SIGKILL, and wait until it has ended (its parent may reap it when it likes). 0: nobody."""
+def kill(pid: int, *, wait: bool = True) -> None:
+    """SIGKILL, and wait until it has ended (its parent may reap it when it likes). 0: nobody.
+
+    A frozen process ends when it goes on: not to be waited for.
+    """
     if not pid:
         return
     try:
@@ -134,6 +137,7 @@ def kill(pid: int) -> None:
     try:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        select.select([pidfd], [], [], _GONE)
+        if wait:
+            select.select([pidfd], [], [], _GONE)
     finally:
         os.close(pidfd)
