@@ -55,22 +55,25 @@ class _Finder:
 def recall(path: str) -> bool:
     """Have what is imported from now on come from ``path``; False if there is nothing there that
     can be trusted and is true."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        found = os.fstat(fd)
-        if found.st_uid or found.st_mode & 0o022:
-            return False
-        data = os.read(fd, found.st_size)
-    finally:
-        os.close(fd)
-    entries = _entries(data)
+    data = read_of_root(path)
+    entries = _entries(data) if data is not None else None
     if entries is None or not all(_is_true(entry) for entry in entries.values()):
         return False
     sys.meta_path.insert(0, _Finder(entries))
     return True
+
+
+def read_of_root(path: str) -> bytes | None:
+    """A file that nobody but root can have written; None if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        return None if found.st_uid or found.st_mode & 0o022 else os.read(fd, found.st_size)
+    finally:
+        os.close(fd)
 
 
 def _entries(data: bytes) -> dict[str, _Entry] | None:
@@ -101,7 +104,7 @@ def remember(path: str) -> None:
                 times = (found.st_mtime_ns, found.st_size)
                 is_package = spec.submodule_search_locations is not None
                 entries[name] = (spec.origin, is_package, code, *times)
-    _write(path, marshal.dumps((sys.version, entries)))
+    write_whole(path, marshal.dumps((sys.version, entries)))
 
 
 def _code(spec: ModuleSpec) -> CodeType | None:
@@ -109,7 +112,8 @@ def _code(spec: ModuleSpec) -> CodeType | None:
     return loader.get_code(spec.name) if isinstance(loader, SourceFileLoader) else None
 
 
-def _write(path: str, data: bytes) -> None:
+def write_whole(path: str, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or what was there before."""
     temporary = f"{path}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o644)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.property.effort import examples
 
 from wherry.model.runtime_spec import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
-from wherry.runtime.seccomp import compile_filter
+from wherry.runtime.seccomp.compiler import compile_filter
 from wherry.runtime.seccomp.tables import syscall_numbers
 
 AUDIT = {"x86_64": 0xC000003E, "x32": 0xC000003E, "i386": 0x40000003}

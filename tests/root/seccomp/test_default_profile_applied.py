@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wherry.runtime.seccomp import compile_filter
+from wherry.runtime.seccomp.compiler import compile_filter
 from wherry.runtime.seccomp.profile import default_profile
 from wherry.runtime.seccomp.tables import syscall_numbers
 

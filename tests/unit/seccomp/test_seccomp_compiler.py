@@ -6,7 +6,8 @@ import pytest
 
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.runtime_spec import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
-from wherry.runtime.seccomp import compile_filter, filter_flags
+from wherry.runtime.seccomp.actions import filter_flags
+from wherry.runtime.seccomp.compiler import compile_filter
 
 ALLOW = "SCMP_ACT_ALLOW"
 ERRNO = "SCMP_ACT_ERRNO"

@@ -6,7 +6,7 @@ import pytest
 
 from wherry.errors import InvalidArgument
 from wherry.model.runtime_spec import LinuxSeccomp
-from wherry.runtime.seccomp import compile_filter
+from wherry.runtime.seccomp.compiler import compile_filter
 from wherry.runtime.seccomp.docker import load_profile
 from wherry.runtime.seccomp.profile import ALWAYS, BY_CAPABILITY, default_profile
 from wherry.runtime.seccomp.tables import syscall_numbers

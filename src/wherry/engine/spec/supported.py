@@ -18,7 +18,8 @@ from wherry.engine.spec.tmpfs import check_tmpfs
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.container import ContainerConfig, HostConfig
 from wherry.model.runtime_spec import LinuxSeccomp
-from wherry.runtime.seccomp import compile_filter, filter_flags
+from wherry.runtime.seccomp.actions import filter_flags
+from wherry.runtime.seccomp.compiler import compile_filter
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*")
 _MAX_HOSTNAME = 63

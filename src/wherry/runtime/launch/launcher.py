@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-import wherry.runtime.seccomp  # noqa: F401 - planning asks for it where a container has a filter
+import wherry.runtime.seccomp.compiler  # noqa: F401 - planning asks for it where a container has a filter
 from wherry.errors import InternalError, InvalidArgument
 from wherry.runtime.api import ExecRequest
 from wherry.runtime.execs.server import ExecServer

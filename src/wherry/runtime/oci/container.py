@@ -35,6 +35,7 @@ from wherry.runtime.documents import read_spec
 from wherry.runtime.hooks import run_hooks, try_hooks
 from wherry.runtime.host import CGROUPS, find_host
 from wherry.runtime.launch.spawn import Child, Group, handshake, scopes, spawn
+from wherry.runtime.oci.kept_filters import KeptFilters
 from wherry.runtime.oci.tolerance import (
     below_root,
     ignored,
@@ -159,7 +160,7 @@ class Container:
             bundle,
             rootfs=None,
             layout=host.layout,
-            filters=host.filters,
+            filters=KeptFilters(),
             die_with_parent=False,
             preserve_fds=preserve_fds,
             await_start=True,
@@ -357,7 +358,7 @@ class Container:
             record.bundle,
             cgroup=record.cgroup,
             layout=host.layout,
-            filters=host.filters,
+            filters=KeptFilters(),
             die_with_parent=False,
             preserve_fds=preserve_fds,
             container_pid=record.pid,

@@ -112,7 +112,7 @@ class Filters:
         """The program of a profile; InvalidArgument."""
         program = self._programs.get(profile)
         if program is None:
-            from wherry.runtime.seccomp import compile_filter
+            from wherry.runtime.seccomp.compiler import compile_filter
 
             program = compile_filter(profile)
             self.remember(profile, program)
@@ -310,7 +310,7 @@ def _seccomp(linux: Linux, filters: Filters, state: State) -> LoadSeccomp | None
     profile = linux.seccomp
     if profile is None:
         return None
-    from wherry.runtime.seccomp import filter_flags, needs_listener  # the launcher has it already
+    from wherry.runtime.seccomp.actions import filter_flags, needs_listener
 
     program, flags = filters.program(profile), filter_flags(profile)
     if not needs_listener(profile):
@@ -347,7 +347,7 @@ def _listener(linux: Linux) -> str:
     profile = linux.seccomp
     if profile is None or not profile.listener_path:
         return ""
-    from wherry.runtime.seccomp import needs_listener
+    from wherry.runtime.seccomp.actions import needs_listener
 
     return profile.listener_path if needs_listener(profile) else ""
 
