@@ -14,7 +14,7 @@ from tests.patience import patience
 pytestmark = pytest.mark.root
 _PATIENCE = patience(60.0)
 _COUNT = (
-    "i=0; while [ ! -e /end ]; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && usleep 20000; done"
+    "i=0; while [ ! -e /end ]; do i=$((i+1)); echo $i; [ $((i % 50)) != 0 ] || usleep 20000; done"
 )
 
 
