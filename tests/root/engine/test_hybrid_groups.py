@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.root.engine.conftest import IMAGE, TestEngine
+from tests.root.runtime.boxes import eventually
 
 from wherry.cgroup import open_cgroups
 from wherry.daemon.wiring import open_engine
@@ -49,6 +50,7 @@ def engine(roots: EngineSettings, run_id: str) -> Iterator[TestEngine]:
         opened.close()
     finally:
         (TREE / before.lstrip("/") / "cgroup.procs").write_text("0")
+        eventually(lambda: not (service / "cgroup.procs").read_text())  # its launcher's have ended
         service.rmdir()
 
 
