@@ -32,6 +32,9 @@ from wherry.sys.faults import reach
 _SOCKETS_AT_START = 200
 """One message takes about 250 descriptors; those of further ports follow."""
 
+_MOST_TRIES = 100
+"""Of removing a run's directory, before it is left to the next engine."""
+
 
 class Launched(msgspec.Struct, frozen=True):
     process: Process
@@ -178,7 +181,16 @@ class Launcher:
         doomed = f"{place}.{os.urandom(4).hex()}"
         with suppress(FileNotFoundError):
             os.rename(place, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            _remove(doomed)
+
+
+def _remove(directory: str) -> None:
+    """Remove the directory of a run. Monitors of its execs may be writing down their ends there,
+    each once, so that a directory is not empty which was."""
+    for _ in range(_MOST_TRIES):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not os.path.lexists(directory):
+            return
 
 
 def _descriptors(attach: PendingAttach | None, connection: Connection) -> list[int]:
