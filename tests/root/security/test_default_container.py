@@ -45,6 +45,10 @@ def interpreter() -> tuple[str, dict[str, str], str]:
     return program, binds | {os.path.realpath(LOADER): LOADER}, ":".join(sorted(libraries))
 
 
+_AF_KEY = 15
+"""Needs CAP_NET_ADMIN (net/key/af_key.c); many kernels are without it."""
+
+
 @pytest.fixture(scope="module")
 def found(engine: TestEngine) -> dict[str, Any]:
     """The report of the probe, and in ``binds`` the places that it itself needed."""
@@ -87,7 +91,10 @@ def test_system_calls(found: dict[str, Any], table: str) -> None:
 
 
 def test_sockets(found: dict[str, Any]) -> None:
-    assert found["families"] == EXPECTED["refused_families"]
+    by_the_kernel = {_AF_KEY} - set(EXPECTED["refused_families"])  # where it has that family
+    assert [one for one in found["families"] if one not in by_the_kernel] == (
+        EXPECTED["refused_families"]
+    )
 
 
 def test_namespaces(found: dict[str, Any]) -> None:
@@ -113,7 +120,8 @@ def test_paths_that_this_kernel_may_lack() -> None:
 
 def test_devices(found: dict[str, Any]) -> None:
     assert sorted(set(found["devices"]) - set(EXPECTED["devices"])) == []
-    assert sorted(found["nodes"]) == sorted(EXPECTED["nodes"])
+    core = ["core -> /proc/kcore"] if os.path.exists("/proc/kcore") else []
+    assert sorted(found["nodes"]) == sorted([*EXPECTED["nodes"], *core])
 
 
 def test_mounts(found: dict[str, Any]) -> None:
