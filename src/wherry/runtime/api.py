@@ -140,6 +140,11 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Another container sees the processes of this one, and might trace them: a process of its own
     sets the exec up, which has nothing in its memory that is not the exec's."""
 
+    @property
+    def may_be_served(self) -> bool:
+        """Whether the container's exec server can be asked for it at all."""
+        return self.external is None and not self.apart
+
 
 class HeldPort(msgspec.Struct, frozen=True):
     """What a held socket is bound to; ``kind`` is its type (SOCK_STREAM, SOCK_DGRAM), ``protocol``

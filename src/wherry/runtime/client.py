@@ -287,7 +287,7 @@ class LauncherRuntime:
 
     def exec(self, request: ExecRequest, fds: Sequence[int] = ()) -> MonitoredProcess:
         """See :class:`wherry.runtime.api.Runtime`."""
-        if request.external is None and not request.apart:
+        if request.may_be_served:
             try:
                 return self._exec_by_server(request, fds)
             except _AskLauncherError:
@@ -317,13 +317,13 @@ class LauncherRuntime:
 
     def expect_exec(self, request: ExecRequest) -> None:
         """See :class:`wherry.runtime.api.Runtime`."""
-        if request.external is None and not request.apart:
+        if request.may_be_served:
             with suppress(NoExecServerError):
                 self._servers.send(request.container_state_dir, msg.Expect(request), ())
 
     def exec_soon(self, request: ExecRequest, fds: Sequence[int], answered: Answered) -> bool:
         """See :class:`wherry.runtime.api.Runtime`."""
-        if request.external is not None or request.apart:
+        if not request.may_be_served:
             return False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:

@@ -15,6 +15,7 @@ import sys
 from contextlib import suppress
 from importlib.util import MAGIC_NUMBER
 
+from wherry.fs.atomic import write_atomic
 from wherry.runtime import remembered
 from wherry.runtime.main import main as run
 from wherry.runtime.protect import again_as, protected_interpreter
@@ -49,8 +50,8 @@ def _mount(kept: str, interpreter: str) -> None:
     place = os.path.dirname(kept)
     os.makedirs(place, 0o755, exist_ok=True)
     home = os.path.dirname(os.path.realpath(interpreter))
-    _write(f"{os.path.dirname(place)}/pyvenv.cfg", f"home = {home}\n".encode())
-    _write(f"{kept}.pyc", _program(f"{kept}.modules"))
+    write_atomic(f"{os.path.dirname(place)}/pyvenv.cfg", f"home = {home}\n".encode())
+    write_atomic(f"{kept}.pyc", _program(f"{kept}.modules"))
     if os.path.exists(kept):
         if os.path.samefile(kept, interpreter):
             return  # others have been here meanwhile, or the package was installed anew
@@ -61,7 +62,7 @@ def _mount(kept: str, interpreter: str) -> None:
     if mount is None:
         return
     try:
-        m.move_mount(mount, "", m.AT_FDCWD, kept, m.MOVE_MOUNT_F_EMPTY_PATH)
+        m.attach_at(mount, kept)
     finally:
         os.close(mount)
 
@@ -74,10 +75,3 @@ def _program(modules: str) -> bytes:
     known = f"'' if recall({modules!r}) else {modules!r}"
     code = compile(f"{text}\n{again_as(known)}", "wherry-runtime", "exec", dont_inherit=True)
     return MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
-
-
-def _write(path: str, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or the one before."""
-    with open(f"{path}.new", "wb") as file:
-        file.write(data)
-    os.rename(f"{path}.new", path)

@@ -104,25 +104,11 @@ def remember(path: str) -> None:
                 times = (found.st_mtime_ns, found.st_size)
                 is_package = spec.submodule_search_locations is not None
                 entries[name] = (spec.origin, is_package, code, *times)
-    write_whole(path, marshal.dumps((sys.version, entries)))
+    from wherry.fs.atomic import write_atomic  # what only recalls does without
+
+    write_atomic(path, marshal.dumps((sys.version, entries)))
 
 
 def _code(spec: ModuleSpec) -> CodeType | None:
     loader = spec.loader
     return loader.get_code(spec.name) if isinstance(loader, SourceFileLoader) else None
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or what was there before."""
-    temporary = f"{path}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o644)
-    try:
-        os.fchmod(fd, 0o644)  # whatever the mask
-        os.write(fd, data)
-        os.rename(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-    finally:
-        os.close(fd)

@@ -157,6 +157,11 @@ def attach(mount_fd: int, target_fd: int) -> None:
     move_mount(mount_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
 
 
+def attach_at(mount_fd: int, path: Path) -> None:
+    """Attach a detached mount where a path leads to; a link at its end is not followed."""
+    move_mount(mount_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH)
+
+
 def fsopen(fstype: str) -> int:
     """fsopen(2), close-on-exec: a file system context to configure."""
     return check(_fsopen(fstype.encode(), FSOPEN_CLOEXEC), fstype)

@@ -70,5 +70,5 @@ def _show(mount: Mount, place: str) -> None:
 
 
 def _place(tree: int, path: str) -> None:
-    m.move_mount(tree, "", m.AT_FDCWD, path, m.MOVE_MOUNT_F_EMPTY_PATH)
+    m.attach_at(tree, path)
     os.close(tree)

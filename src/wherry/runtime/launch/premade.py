@@ -136,7 +136,7 @@ def _mount_scratch() -> int:
     m.fsconfig_create(context)
     scratch = m.fsmount(context)
     os.close(context)
-    m.move_mount(scratch, "", m.AT_FDCWD, "/", m.MOVE_MOUNT_F_EMPTY_PATH)
+    m.attach_at(scratch, "/")
     return scratch
 
 

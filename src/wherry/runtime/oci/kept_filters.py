@@ -18,7 +18,7 @@ import msgspec
 from wherry.model.runtime_spec import LinuxSeccomp
 from wherry.runtime import seccomp
 from wherry.runtime.plan.planning import Filters
-from wherry.runtime.remembered import read_of_root, write_whole
+from wherry.runtime.remembered import read_of_root
 
 DIRECTORY = "/run/wherry-interpreters/filters"
 _MOST = 64
@@ -51,7 +51,9 @@ class KeptFilters(Filters):
             for name in present:
                 with suppress(FileNotFoundError):
                     os.unlink(f"{self._directory}/{name}")
-        write_whole(path, data)
+        from wherry.fs.atomic import write_atomic  # most commands find what they need
+
+        write_atomic(path, data)
 
 
 def _read(path: str, wanted: object) -> bytes | None:

@@ -129,7 +129,7 @@ def _mount_base(base: str, users: int) -> None:
     tree = m.open_tree(m.AT_FDCWD, base, m.OPEN_TREE_CLONE)
     try:
         m.mount_setattr(tree, "", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_IDMAP, userns_fd=users)
-        m.move_mount(tree, "", m.AT_FDCWD, _PLACE, m.MOVE_MOUNT_F_EMPTY_PATH)
+        m.attach_at(tree, _PLACE)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise

@@ -95,7 +95,7 @@ def _mount_overlay(target: str, overlay: OverlayMount) -> None:
                 raise
             mount_overlay_at(target, overlay.lower, overlay.upper, overlay.work, overlay.label)
             return
-    m.move_mount(tree, "", m.AT_FDCWD, target, m.MOVE_MOUNT_F_EMPTY_PATH)
+    m.attach_at(tree, target)
     os.close(tree)
 
 
