@@ -71,6 +71,7 @@ class ResolverClient:
         self._ports: dict[str, _Ports] = {}
         self._connection: socket.socket | None = None
         self._closed = False
+        self._left: socket.socket | None = None  # the connection that close() parted with
 
     # What the engine tells
 
@@ -187,6 +188,7 @@ class ResolverClient:
         """Part from the resolver; it goes on while there are containers."""
         with self._lock:
             self._closed = True
+            self._left = self._left or self._connection
             self._drop_connection()
 
     # The process
@@ -403,7 +405,8 @@ class ResolverClient:
         poll.poll()
         copy.close()
         with self._lock:
-            parting = self._closed
+            parting = self._left is connection
+        # One that failed is ended also if close() was quicker than this thread.
         if process and not parting:
             _bury(process)
         with self._lock:
