@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -161,3 +162,46 @@ def test_states_are_what_the_schema_has(oci: Bundles) -> None:
         assert type(told["pid"]) is int
         assert (told["pid"] > 0) == (status == "running")
         assert all(type(value) is str for value in (told.get("annotations") or {}).values())
+
+
+# --- user namespaces that are joined ---
+
+
+def joining(path: str, **mappings: Any) -> Edit:
+    def edit(config: Config) -> None:
+        config["linux"]["namespaces"].append({"type": "user", "path": path})
+        config["linux"].update(mappings)
+
+    return edit
+
+
+@OWN
+def test_mappings_that_are_not_those_of_the_users_that_are_joined(oci: Bundles) -> None:
+    others = [{"containerID": 0, "hostID": 200000, "size": 1000}]
+    with subprocess.Popen(
+        ["unshare", "-U", "sh", "-c", "echo ready; exec cat"], stdin=-1, stdout=-1
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        path = f"/proc/{process.pid}/ns/user"
+        assert refused(oci, joining(path)) == f"the user namespace {path} has no mappings yet"
+        shutil.rmtree(oci.directory / "bad")
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{process.pid}/{name}").write_text("0 100000 1000\n")
+        said = refused(oci, joining(path, uidMappings=others, gidMappings=others))
+        process.kill()
+    assert "namespace path and non-matching mapping" in said
+
+
+@OWN
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/proc/self/ns/user", "cannot enter the user namespace"),
+        ("/proc/self/ns/net", "cannot enter the user namespace"),
+        ("/etc/hostname", "cannot enter the user namespace"),
+        ("/nosuch", "cannot open the user namespace"),
+    ],
+)
+def test_what_is_joined_is_no_user_namespace_for_it(oci: Bundles, path: str, words: str) -> None:
+    assert words in refused(oci, joining(path))

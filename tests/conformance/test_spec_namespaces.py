@@ -148,6 +148,32 @@ def test_an_id_mapped_mount_has_the_mappings_of_the_container(oci: Bundles, tmp_
     assert oci.lines("stat", "-c", "%u %g", "/tmp/file", edit=edit) == ["5 6"]
 
 
+def with_users_of(config: Config, pid: int) -> None:
+    namespace(config, "user", f"/proc/{pid}/ns/user")
+    config["mounts"] = [one for one in config["mounts"] if one["type"] != "sysfs"]
+
+
+@pytest.mark.skipif(bool(OTHER), reason="runc 1.1 has no id-mapped mounts of its own")
+@pytest.mark.parametrize("options", [["bind", "idmap"], ["rbind", "ridmap"]])
+def test_an_id_mapped_mount_has_the_mappings_of_the_users_that_are_joined(
+    oci: Bundles, tmp_path: Path, neighbour: int, options: list[str]
+) -> None:
+    open_up(oci)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").touch()
+    os.chown(source / "file", 5, 6)
+
+    def edit(config: Config) -> None:
+        with_users_of(config, neighbour)
+        one = {"destination": "/tmp", "type": "bind", "source": str(source)}
+        config["mounts"].append({**one, "options": options})
+
+    script = "stat -c '%u %g' /tmp/file; touch /tmp/new"
+    assert oci.lines("sh", "-c", script, edit=edit) == ["5 6"]
+    assert (source / "new").stat().st_uid == 0
+
+
 @pytest.mark.parametrize("users", [False, True])
 def test_the_loopback_of_a_new_network_namespace_is_up(oci: Bundles, users: bool) -> None:
     open_up(oci)

@@ -41,6 +41,7 @@ from wherry.runtime.oci.tolerance import (
     ignored,
     kernel_memory,
     with_default_devices,
+    with_joined_users,
 )
 from wherry.runtime.packets import send_packet
 from wherry.runtime.plan.namespaces import owns_mounts
@@ -149,7 +150,8 @@ class Container:
         bundle = os.path.abspath(bundle)
         spec = read_spec(bundle)
         check_spec(spec)
-        spec, self.warnings = kernel_memory(with_default_devices(below_root(spec, bundle)))
+        spec = with_joined_users(with_default_devices(below_root(spec, bundle)))
+        spec, self.warnings = kernel_memory(spec)
         self.warnings += ignored(spec)
         if spec.process is not None:
             self.warnings += tuple(warnings(spec.process))

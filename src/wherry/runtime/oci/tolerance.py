@@ -32,6 +32,20 @@ def with_default_devices(spec: Spec) -> Spec:
     )
 
 
+def with_joined_users(spec: Spec) -> Spec:
+    """Fill in the mappings of a user namespace that is joined by its path; InvalidArgument if the
+    configuration says others."""
+    linux = spec.linux
+    if linux is None:
+        return spec
+    path = next((one.path for one in linux.namespaces if one.type == "user"), "")
+    if not path:
+        return spec
+    from wherry.runtime.oci.joined_users import mappings_at, with_mappings  # few join one
+
+    return msgspec.structs.replace(spec, linux=with_mappings(linux, mappings_at(path)))
+
+
 def kernel_memory(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
     """Leave out a limit that kernels from 5.16 on do not have, with a warning."""
     linux = spec.linux
