@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.patience import patience
+from tests.property.effort import examples
 
 RUN_ID = f"wt{uuid4().hex[:6]}"
 """Names of things on the host that a test makes should hold this, so that they can be found."""
@@ -25,7 +26,12 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 # A machine that is busy with something else makes no property false.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "patient",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("patient")
 
 
