@@ -79,9 +79,10 @@ class BridgeNetworks:
             self._links.ensure_bridge(network)
         for network in self._catalog.sliced():
             self._slices.ensure_parent(network)
-        self._firewall.install()
         self._watch = RulesWatch(self.names.table, self._firewall.port, self._restore_rules)
+        self._firewall.install()
         self._accept_elsewhere()
+        self._watch.start()
 
     @property
     def rules_port(self) -> int:

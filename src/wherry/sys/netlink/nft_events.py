@@ -22,6 +22,8 @@ _NEWELEMENT, _DELELEMENT, _NEWGEN = 12, 14, 15
 _HEADER = 4  # struct nfgenmsg
 _TABLE = 1  # the attribute that names the table, of all kinds of message
 _DATAGRAM = 64 * 1024
+_DATAGRAMS = 256
+"""That are taken at once; who never ceases to change rules is not to be listened to for ever."""
 
 # Classic BPF (linux/filter.h): load a half word, jump if equal, return.
 _LOAD, _JUMP, _RETURN = 0x28, 0x15, 0x06
@@ -35,6 +37,9 @@ class Change(msgspec.Struct, frozen=True):
 
     table: str
     port: int
+
+
+_MISSED = Change("", 0)
 
 
 class NftEvents:
@@ -53,21 +58,28 @@ class NftEvents:
             raise
 
     def wait(self) -> list[Change]:
-        """The next changes; none after :meth:`stop`."""
+        """Waits for a change; it and all that came behind it, in the order in which they happened.
+        None after :meth:`stop`.
+
+        The kernel tells of a transaction in several datagrams, within it. So what is heard of one
+        may be its beginning alone."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         ready = [fd for fd, _ in poll.poll()]
         if self._wake in ready:
             return []
-        try:
-            datagram = self._socket.recv(_DATAGRAM)
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            return [Change("", 0)]
-        found = split_messages(datagram)
-        return [Change(_table_of(one.payload), one.port) for one in found] or [Change("", 0)]
+        found: list[Change] = []
+        for _ in range(_DATAGRAMS):
+            try:
+                found += _changes(self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                found.append(_MISSED)
+        return found or [_MISSED]
 
     def stop(self) -> None:
         """From any thread: :meth:`wait` returns."""
@@ -76,6 +88,11 @@ class NftEvents:
     def close(self) -> None:
         self._socket.close()
         os.close(self._wake)
+
+
+def _changes(datagram: bytes) -> list[Change]:
+    found = split_messages(datagram)
+    return [Change(_table_of(one.payload), one.port) for one in found] or [_MISSED]
 
 
 def _table_of(payload: bytes) -> str:
