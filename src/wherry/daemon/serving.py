@@ -30,6 +30,8 @@ async def serve(
     realms = {each.name: each.policy for each in listeners if each.policy is not None}
     app = create_app(engine, settings, realms)
     server = HttpServer(app)
+    begun = engine.execs.listen_for_begun()
+    asyncio.get_running_loop().add_reader(begun, begun.take)
     try:
         for each in listeners:
             realm = each.name if each.policy is not None else ""

@@ -36,6 +36,7 @@ from wherry.model.digest import Digest
 from wherry.model.image import History
 from wherry.network.api import Networks
 from wherry.registry.api import Described
+from wherry.runtime.api import Listening
 from wherry.runtime.logs.reader import LogReader
 from wherry.store.api import Image, Images
 from wherry.volume.api import Volumes
@@ -311,6 +312,11 @@ class ExecApi(Protocol):
         """The stream of an attached exec that is not waited for: should it not start, the stream
         has what ``say`` makes of the reason, and ends. None if it would take time even to ask for
         it: nothing was done, and :meth:`start` is to be called. Conflict if it ran already."""
+        ...
+
+    def listen_for_begun(self) -> Listening:
+        """Asked once by an event loop that calls :meth:`begin`: it takes what is said of these
+        execs itself, rather than that a thread does so at the same time."""
         ...
 
     def get(self, exec_id: str) -> Exec: ...

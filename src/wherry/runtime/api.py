@@ -212,6 +212,16 @@ class Process(Protocol):
         ...
 
 
+class Listening(Protocol):
+    """Readable when there is something to take."""
+
+    def fileno(self) -> int: ...
+
+    def take(self) -> None:
+        """Take what has come, and call who waits for it. Short; waits for nothing."""
+        ...
+
+
 class Runtime(Protocol):
     """Starts processes. Safe to call from several threads."""
 
@@ -244,6 +254,11 @@ class Runtime(Protocol):
         """The same without waiting: ``answered`` gets the process, or why there is none, in a
         thread of the runtime's, and ``fds`` stay open until then. False if it would take time even
         to ask for it: nothing was done, and :meth:`exec` is to be called."""
+        ...
+
+    def listen_for_begun(self) -> Listening:
+        """Who calls :meth:`exec_soon` from an event loop may take what is said of these processes
+        there, once, rather than have a thread of the runtime's do it at the same time."""
         ...
 
     def adopt(self, state_dir: str) -> Process | ExitStatus | None:

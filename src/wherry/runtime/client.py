@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 from wherry.errors import (
     Conflict,
@@ -27,6 +26,7 @@ from wherry.runtime.execs.asking import AskedExec
 from wherry.runtime.execs.channels import ExecChannels, NoExecServerError
 from wherry.runtime.protect import protected_interpreter
 from wherry.runtime.remains import KILLED, connect, status_without_monitor
+from wherry.runtime.watching import Watched, Watching
 from wherry.sys.faults import reach
 
 # msgspec does without typing_extensions, which would bring inspect, ast and tokenize along: 1.4 MB
@@ -45,17 +45,6 @@ Answered = Callable[["MonitoredProcess | WherryError"], None]
 
 class _AskLauncherError(Exception):
     """An exec server leaves an exec to a process of its own."""
-
-
-class _Watched(Protocol):
-    """A connection of which the runtime's thread takes what comes."""
-
-    def fileno(self) -> int: ...
-    def readable(self) -> bool:
-        """Take one message; False at the end."""
-        ...
-
-    def disconnect(self) -> None: ...
 
 
 def spawn_launcher() -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -265,10 +254,12 @@ class LauncherRuntime:
         self._exec_root = exec_root
         self._lock = threading.Lock()
         self._epoll = select.epoll()
-        self._watched: dict[int, _Watched] = {}
+        self._processes = Watching()
+        self._begun = Watching()  # execs that were not waited for
         self._servers = ExecChannels()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._epoll.register(self._wake_read, select.EPOLLIN)
+        for source in (self._wake_read, self._processes, self._begun):
+            self._epoll.register(source, select.EPOLLIN)
         self._closed = False
         self._launcher, self._sock = spawn_launcher()
         self._thread = threading.Thread(target=self._watch, name="wherry-monitors", daemon=True)
@@ -337,8 +328,13 @@ class LauncherRuntime:
             ours.close()
             raise
         reach("runtime.asked")
-        self._watch_for(AskedExec(ours, partial(self._answered, ours, request, fds, answered)))
+        self._begun.add(AskedExec(ours, partial(self._answered, ours, request, fds, answered)))
         return True
+
+    def listen_for_begun(self) -> Watching:
+        """See :class:`wherry.runtime.api.Runtime`."""
+        self._epoll.unregister(self._begun)
+        return self._begun
 
     def _answered(
         self,
@@ -360,8 +356,7 @@ class LauncherRuntime:
         except WherryError as error:
             answered(error)
             return False
-        with self._lock:
-            self._watched[sock.fileno()] = process
+        self._begun.replace(process)
         answered(process)
         return True
 
@@ -444,13 +439,8 @@ class LauncherRuntime:
         self, sock: socket.socket, state_dir: str, started: msg.Started
     ) -> MonitoredProcess:
         process = MonitoredProcess(self, sock, state_dir, started)
-        self._watch_for(process)
+        self._processes.add(process)
         return process
-
-    def _watch_for(self, watched: _Watched) -> None:
-        with self._lock:
-            self._watched[watched.fileno()] = watched
-            self._epoll.register(watched.fileno(), select.EPOLLIN)
 
     # --- the thread ---
 
@@ -459,22 +449,17 @@ class LauncherRuntime:
             for fd, _ in self._epoll.poll():
                 if fd == self._wake_read:
                     return
-                with self._lock:
-                    watched = self._watched.get(fd)
-                if watched is None:
+                if fd == self._processes.fileno():
+                    self._processes.take()
+                elif fd == self._begun.fileno():
+                    self._begun.take()
+                else:
                     self._servers.drop(fd)
-                elif not watched.readable():
-                    self.forget(watched)
 
-    def forget(self, watched: _Watched) -> None:
+    def forget(self, watched: Watched) -> None:
         """Close the connection to a process's monitor."""
-        with self._lock:
-            fd = watched.fileno()
-            if fd < 0 or self._watched.get(fd) is not watched:
-                return
-            del self._watched[fd]
-            self._epoll.unregister(fd)
-        watched.disconnect()
+        self._processes.forget(watched)
+        self._begun.forget(watched)
 
     def end_execs(self, state_dir: str) -> None:
         """Let the exec server of a container go that has ended."""
@@ -491,8 +476,8 @@ class LauncherRuntime:
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._launcher.wait()
-        for watched in list(self._watched.values()):
-            self.forget(watched)
+        self._processes.close()
+        self._begun.close()
         self._servers.close()
         self._epoll.close()
         os.close(self._wake_read)

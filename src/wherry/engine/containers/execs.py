@@ -23,7 +23,14 @@ from wherry.engine.records import Exec, ExecOptions
 from wherry.engine.settings import EngineSettings
 from wherry.engine.table import ContainerTable, Entry
 from wherry.errors import Conflict, InvalidArgument, NotFound, WherryError
-from wherry.runtime.api import CommandNotFound, ExecRequest, ExitStatus, Process, Runtime
+from wherry.runtime.api import (
+    CommandNotFound,
+    ExecRequest,
+    ExitStatus,
+    Listening,
+    Process,
+    Runtime,
+)
 from wherry.sys.faults import reach
 
 _REMEMBERED = 1000
@@ -158,6 +165,9 @@ class Execs:
         target.record = msgspec.structs.replace(target.record, running=False)
         return None
 
+    def listen_for_begun(self) -> Listening:
+        return self._runtime.listen_for_begun()
+
     def _expected(
         self, target: _Entry, container: Entry, console_size: tuple[int, int] | None
     ) -> ExecRequest:
@@ -176,7 +186,8 @@ class Execs:
         say: Callable[[WherryError], bytes],
         outcome: Process | WherryError,
     ) -> None:
-        """In a thread of the runtime's: the process has started, or the stream tells why not."""
+        """Where what is begun is listened for: the process has started, or the stream tells why
+        not."""
         with stream:
             if isinstance(outcome, WherryError):
                 self._not_started(target, outcome)
