@@ -107,20 +107,47 @@ def test_cve_2018_15664_out_of_a_tree_that_changes(
     assert b"container" in seen
 
 
+def test_cve_2018_15664_a_file_that_is_exchanged(
+    engine: TestEngine, running: str, tmp_path: Path
+) -> None:
+    """Alone, and as one of a directory's: between the look at a name and the reading of it."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"of the host")
+    work = root_of(engine, running) / "work"
+    work.mkdir()
+    (work / "name").write_bytes(b"of the container")
+    (work / "link").symlink_to(secret)
+    found = b""
+    with exchanging(work / "name", work / "link"):
+        for path in ("/work/name", "/work") * (ROUNDS // 2):
+            with suppress(NotFound, Conflict):  # it was exchanged meanwhile
+                pieces: list[bytes] = []
+                engine.engine.files.get(running, path, lambda about: None, pieces.append)
+                found += b"".join(pieces)
+    assert b"of the container" in found
+    assert b"of the host" not in found
+
+
 def test_cve_2018_15664_into_a_tree_that_changes(
     engine: TestEngine, swapped: tuple[str, Path]
 ) -> None:
+    """Directories get their times last, by names that may lead elsewhere by then."""
     container, secret = swapped
+    (secret / "sub").mkdir(mode=0o700)
+    os.utime(secret / "sub", (1, 1))
     arrived = 0
     for number in range(ROUNDS):
         name = f"new{number}"
-        path, member = (("/work/way", name), ("/work", f"way/{name}"))[number % 2]
+        path, below = (("/work/way", ""), ("/work", "way/"))[number % 2]
+        members = ((f"{below}{name}", b"x", 0o4755), (f"{below}sub/", b"", 0o777))
         with suppress(WherryError):  # it was the link at that moment
-            put(engine, container, path, tar_of((member, b"x", 0o4755), ("file", b"lost", 0o644)))
+            put(engine, container, path, tar_of(*members, ("file", b"lost", 0o644)))
             arrived += 1
     assert arrived
-    assert os.listdir(secret) == ["file"]
+    assert sorted(os.listdir(secret)) == ["file", "sub"]
     assert (secret / "file").read_bytes() == b"of the host"
+    status = (secret / "sub").stat()
+    assert (status.st_mode & 0o7777, status.st_mtime) == (0o700, 1)
 
 
 # --- CVE-2019-14271 ---

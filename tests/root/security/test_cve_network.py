@@ -133,6 +133,8 @@ def test_cve_2020_15257_no_process_listens_on_an_abstract_socket(engine: TestEng
     attacker = engine.create("sleep", "600", host=HostConfig(network_mode="host"))
     try:
         engine.engine.containers.start(attacker)
+        for container in (named, attacker):  # their monitors sleep until there is something to do
+            engine.engine.containers.kill(container, signal="SIGCONT")
         seen = inside(engine, attacker, "cat", "/proc/net/unix").splitlines()[1:]
         processes = descendants(os.getpid())
         titles = {title_of(pid) for pid in processes}
@@ -151,4 +153,3 @@ def test_cve_2020_15257_no_process_listens_on_an_abstract_socket(engine: TestEng
     }
     assert not [name for name in bound if name.startswith("@")]
     assert {"monitor.sock", "resolver.sock"} <= {os.path.basename(name) for name in bound}
-    assert not [name for name in bound if name.startswith("@")]

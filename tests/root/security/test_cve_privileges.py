@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conformance.bundles import OTHER, Bundles
@@ -109,12 +111,39 @@ def test_cve_2016_8867_another_user_has_no_capability(
         assert set(held.values()) == {0}
 
 
+OPEN = ("seccomp=unconfined", "apparmor=unconfined")
+APART = "/borrowed/unshare -UrmC"
+"""With users, mounts and control groups of one's own. Busybox's has no -C."""
 ATTACKS = {
     "make a group": "mkdir $dir/evil",
     "raise a limit": "echo -1 >$dir/memory.limit_in_bytes || echo max >$dir/memory.max",
     "move a process": "echo $$ >$dir/cgroup.procs",
     "mount it writable": "mount -o remount,rw $dir && mkdir $dir/evil",
+    "mount it anew": f"{APART} sh -c 'mkdir -p /tmp/new && "
+    "{ mount -t cgroup -o memory new /tmp/new || mount -t cgroup2 new /tmp/new; } && "
+    "mkdir /tmp/new/evil && rmdir /tmp/new/evil'",
 }
+
+
+def borrowed(program: str, place: str) -> tuple[str, ...]:
+    """Binds of one of the host's programs and of its libraries."""
+    said = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    libraries = [word for word in said.split() if word.startswith("/")]
+    return (f"{program}:{place}:ro", *(f"{path}:{path}:ro" for path in libraries))
+
+
+def tried(engine: TestEngine, script: str, **options: Any) -> bytes:
+    """What a script prints in a container that can make namespaces of control groups, if it may."""
+    program = shutil.which("unshare")
+    assert program is not None
+    binds = borrowed(program, APART.partition(" ")[0])
+    host = HostConfig(network_mode="none", binds=binds, **options)
+    return engine.run("sh", "-c", script, host=host).stdout
+
+
+def test_cve_2023_25809_who_makes_namespaces_can_mount_them(engine: TestEngine) -> None:
+    """Without the filter the attack is a real one."""
+    assert tried(engine, f"{ATTACKS['mount it anew']} && echo made", security_opt=OPEN) == b"made\n"
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
@@ -126,35 +155,57 @@ def test_cve_2023_25809_groups_cannot_be_written(engine: TestEngine, attack: str
         done
         ls -d /sys/fs/cgroup >/dev/null && echo $done
     """
-    assert engine.run("sh", "-c", script).stdout == b"no\n"
+    assert tried(engine, script) == b"no\n"
 
 
 MOUNT_AND_WRITE = """
 mkdir -p /tmp/group
 for name in memory cpu cpuacct pids freezer devices; do
     mount -t cgroup -o $name group /tmp/group || continue
-    echo /evil >/tmp/group/release_agent && echo written
+    agent=/tmp/group/release_agent
+    [ -e $agent ] && echo "$(cat $agent)" >$agent && echo written
     umount /tmp/group
 done
 """
+"""What it writes is what is there already: where the attack is a real one, the host is not hurt."""
+
+ADMIN = ("SYS_ADMIN",)
+LIFTED: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "the filter": {"security_opt": OPEN},
+    "the capabilities": {"cap_add": ADMIN, "security_opt": OPEN},
+    "the namespace": {"cgroupns_mode": "host"},
+    "the filter and the namespace": {"security_opt": OPEN, "cgroupns_mode": "host"},
+}
 
 
-@pytest.mark.skipif(not AGENTS, reason="this machine has no control groups of version 1")
-@pytest.mark.parametrize("security", [(), ("seccomp=unconfined",)])
-def test_cve_2022_0492_no_release_agent(engine: TestEngine, security: tuple[str, ...]) -> None:
-    """A mount of version 1 in new namespaces, whose release_agent the host would execute."""
-    before = [path.read_text() for path in AGENTS]
+def write_release_agent(engine: TestEngine, **options: Any) -> bytes:
+    """Mount version 1, also with new users, and write the name of what the host would execute."""
     script = f"""
         cat >/tmp/attack <<'END'
 {MOUNT_AND_WRITE}
 END
         sh /tmp/attack
-        unshare -UrmC sh /tmp/attack
-        for file in /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent; do
-            echo /evil >$file && echo written
+        {APART} sh /tmp/attack
+        for agent in /sys/fs/cgroup/*/release_agent; do
+            [ -e $agent ] && echo "$(cat $agent)" >$agent && echo written
         done
     """
-    host = HostConfig(network_mode="none", security_opt=security)
-    done = engine.run("sh", "-c", script, host=host)
-    assert b"written" not in done.stdout
+    return tried(engine, script, **options)
+
+
+@pytest.mark.skipif(not AGENTS, reason="this machine has no control groups of version 1")
+@pytest.mark.parametrize("lifted", LIFTED.values(), ids=LIFTED)
+def test_cve_2022_0492_no_release_agent(engine: TestEngine, lifted: dict[str, Any]) -> None:
+    """The capabilities and the group namespace each suffice. The filter keeps from it who makes
+    users of its own, whom the kernel refuses it, too, since it was mended."""
+    assert b"written" not in write_release_agent(engine, **lifted)
+
+
+@pytest.mark.skipif(not AGENTS, reason="this machine has no control groups of version 1")
+def test_cve_2022_0492_who_has_both_can_write_it(engine: TestEngine) -> None:
+    """The attack is a real one."""
+    before = [path.read_text() for path in AGENTS]
+    options = {"cap_add": ADMIN, "security_opt": OPEN, "cgroupns_mode": "host"}
+    assert b"written" in write_release_agent(engine, **options)
     assert [path.read_text() for path in AGENTS] == before
