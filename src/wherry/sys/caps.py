@@ -63,6 +63,8 @@ NAMES = (
     "CAP_CHECKPOINT_RESTORE",
 )
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
+ALL = (1 << 64) - 1
+"""Also those that a newer kernel has."""
 
 
 class _Header(ctypes.Structure):

@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wherry.errors import WherryError
 from wherry.runtime.execs.gate import Gate, gated
+from wherry.runtime.execs.inherited import EnterCgroup
 from wherry.runtime.ops.base import Op, Setup, run
-from wherry.runtime.ops.kernel import JoinCgroup
 from wherry.runtime.ops.program import AnnounceReady, CloseDescriptors, Execute, SetStdio
 from wherry.sys.faults import reach
 from wherry.sys.files import close_range
@@ -53,10 +53,12 @@ def enter(
     ``wake``, an eventfd(2). At a ``gate`` it waits before it makes the process.
 
     The files that the thread sees are the container's: in a process that calls this nothing may be
-    imported any more. The descriptors of ``setup`` may be closed when it has finished.
+    imported any more. The descriptors of ``setup`` may be closed when it has finished. Of control
+    groups there is an :class:`EnterCgroup`.
     """
     kept = (wake,) if gate is None else (wake, gate.fd)
-    own = (SetApart(kept), *_in_a_thread(gated(ops, gate), kept))
+    files = [fd for op in ops if isinstance(op, EnterCgroup) for fd in op.files]
+    own = (SetApart((*kept, *files)), *_in_a_thread(gated(ops, gate), kept))
 
     def body() -> None:
         outcome: Outcome
@@ -74,9 +76,7 @@ def enter(
 def _in_a_thread(ops: Iterable[Op], kept: tuple[int, ...]) -> Iterator[Op]:
     """The same operations without a parent to talk to, and for one thread alone."""
     for op in ops:
-        if isinstance(op, JoinCgroup):
-            yield EnterCgroup(op.tasks)
-        elif isinstance(op, SetStdio):
+        if isinstance(op, SetStdio):
             yield PlaceStreams(op)
         elif isinstance(op, CloseDescriptors):
             yield CloseAll(kept)
@@ -112,18 +112,6 @@ class SetApart(Op, frozen=True):
         _close_all_but((*self.kept, setup.proc_fd, setup.pidfd, *setup.stdio))
         setns(setup.pidfd, CLONE_NEWPID)
         reach("init.begun")
-
-
-class EnterCgroup(Op, frozen=True):
-    """Enter a control group of version 1 that exists, with this thread alone."""
-
-    tasks: tuple[str, ...]
-
-    def describe(self) -> str:
-        return "enter the control group"
-
-    def execute(self, setup: Setup) -> None:
-        JoinCgroup(self.tasks, False).enter()
 
 
 class PlaceStreams(Op, frozen=True):

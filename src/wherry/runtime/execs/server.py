@@ -35,6 +35,7 @@ from wherry.runtime.execs.beginning import Beginning, NotHere
 from wherry.runtime.execs.cloning import Cloning
 from wherry.runtime.execs.entering import Outcome, enter
 from wherry.runtime.execs.gate import Gate, gated
+from wherry.runtime.execs.inherited import Inherited
 from wherry.runtime.host import Host
 from wherry.runtime.launch.outset import OpenedExec, has_ended, open_another
 from wherry.runtime.launch.spawn import Child, Group, spawn
@@ -42,6 +43,7 @@ from wherry.runtime.loop import Loop
 from wherry.runtime.messages import Expect, close_all, receive, to_exec_server
 from wherry.runtime.monitor.monitor import Monitor
 from wherry.runtime.ops.base import Setup
+from wherry.runtime.plan.planning import Plan
 from wherry.runtime.state import EXECS_CRASH, write_atomically
 from wherry.sys.faults import reach
 
@@ -73,6 +75,7 @@ class ExecServer:
         self._entered: deque[tuple[Beginning, Outcome]] = deque()
         self._entering = 0
         self._ahead: Ahead | None = None
+        self._inherited: Inherited | None = None  # from the first exec on
         self._running: set[Monitor] = set()
         self._busy_until = time.monotonic()
 
@@ -150,10 +153,10 @@ class ExecServer:
         beginning = Beginning(request)
         self._entering += 1
         try:
-            found, stdio = self._prepare(beginning)
+            plan, stdio = self._prepare(beginning)
             gate = Gate()
             beginning.close_last(gate.fd)
-            self._go(beginning, found, stdio, gate)
+            self._go(beginning, plan, stdio, gate)
             self._ahead = Ahead(beginning, gate)
         except Exception as error:  # noqa: BLE001 - the start will tell, if it is still so
             self._finish(beginning, error)
@@ -179,14 +182,14 @@ class ExecServer:
         beginning.connect(fds)
         self._entering += 1
         try:
-            found, stdio = self._prepare(beginning, opened)
-            self._go(beginning, found, stdio)
+            plan, stdio = self._prepare(beginning, opened)
+            self._go(beginning, plan, stdio)
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine is to know
             self._finish(beginning, error)
 
     def _prepare(
         self, beginning: Beginning, opened: OpenedExec | None = None
-    ) -> tuple[OpenedExec, tuple[int, int, int]]:
+    ) -> tuple[Plan, tuple[int, int, int]]:
         """What is to be done, and the program's streams; NotHere."""
         if self._entering + len(self._running) > MOST:
             raise NotHere
@@ -194,44 +197,51 @@ class ExecServer:
         if found is None:
             raise NotHere
         self._known = found
-        return found, beginning.prepare(found)
+        stdio = beginning.prepare(found)
+        if self._inherited is None:
+            self._inherited = Inherited(found.plan.ops)
+        if not self._inherited.suits(found.plan.ops):
+            raise NotHere
+        ops = tuple(self._inherited.applied(found.plan.ops))
+        return msgspec.structs.replace(found.plan, ops=ops), stdio
 
     def _go(
         self,
         beginning: Beginning,
-        found: OpenedExec,
+        plan: Plan,
         stdio: tuple[int, int, int],
         gate: Gate | None = None,
     ) -> None:
         way = self._clone if self._host.layout.unified else self._enter
-        way(beginning, found, stdio, gate)
+        way(beginning, plan, stdio, gate)
 
     def _enter(
         self,
         beginning: Beginning,
-        found: OpenedExec,
+        plan: Plan,
         stdio: tuple[int, int, int],
         gate: Gate | None,
     ) -> None:
-        setup = Setup(None, stdio, None, found.container)
+        setup = Setup(None, stdio, None, self._known.container)
         beginning.close_later(setup.proc_fd)
 
         def entered(outcome: Outcome) -> None:
             self._entered.append((beginning, outcome))  # by the thread; deques are safe
 
-        enter(found.plan.ops, setup, self._wake, entered, gate)
+        enter(plan.ops, setup, self._wake, entered, gate)
 
     def _clone(
         self,
         beginning: Beginning,
-        found: OpenedExec,
+        plan: Plan,
         stdio: tuple[int, int, int],
         gate: Gate | None,
     ) -> None:
-        plan = msgspec.structs.replace(found.plan, ops=tuple(gated(found.plan.ops, gate)))
+        plan = msgspec.structs.replace(plan, ops=tuple(gated(plan.ops, gate)))
         group = Group(self._host.cgroups, plan, existing=True)
         kept = None if gate is None else gate.fd
-        child = spawn(plan, group, stdio=stdio, container_pidfd=found.container, start_fd=kept)
+        container = self._known.container
+        child = spawn(plan, group, stdio=stdio, container_pidfd=container, start_fd=kept)
         beginning.take(child)
         Cloning(child, self._loop, partial(self._finish, beginning))
 
