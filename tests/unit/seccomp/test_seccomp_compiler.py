@@ -29,12 +29,10 @@ def test_smallest_program() -> None:
     program = instructions(profile(default=ALLOW))
     assert program == [
         (0x20, 0, 0, 4),  # load the architecture
-        (0x15, 0, 6, 0xC000003E),  # x86-64? else kill
+        (0x15, 0, 4, 0xC000003E),  # x86-64? else kill
         (0x20, 0, 0, 0),  # load the number
-        (0x35, 1, 0, 0x40000000),  # x32?
-        (0x06, 0, 0, 0x7FFF0000),
-        (0x35, 1, 0, 0xFFFFFFFF),  # a call that a tracer skips
-        (0x06, 0, 0, 0x80000000),
+        (0x35, 0, 1, 0x40000000),  # x32?
+        (0x35, 0, 1, 0xFFFFFFFF),  # a call that a tracer skips
         (0x06, 0, 0, 0x7FFF0000),
         (0x06, 0, 0, 0x80000000),
     ]

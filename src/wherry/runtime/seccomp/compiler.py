@@ -51,7 +51,7 @@ def compile_filter(seccomp: LinuxSeccomp, machine: str = "") -> bytes:
     body = bpf.answer(SECCOMP_RET_KILL_PROCESS)
     for audit, members in reversed(by_audit.items()):
         body = bpf.when_equal(audit, _section(seccomp, members), body)
-    return _packed((bpf.load(bpf.OFFSET_ARCH), *body))
+    return _packed(bpf.shared((bpf.load(bpf.OFFSET_ARCH), *body)))
 
 
 def _check(seccomp: LinuxSeccomp) -> None:

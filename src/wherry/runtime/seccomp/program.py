@@ -77,6 +77,67 @@ def jump(distance: int) -> Instruction:
     return Instruction(BPF_JA, 0, 0, distance)
 
 
+def shared(piece: Piece) -> Piece:
+    """A program that does the same, where all paths that go on alike use the same instructions:
+    the kernel's work when it loads a filter grows with its length."""
+    layout = _Layout()
+    at = [0] * len(piece)
+    for index in range(len(piece) - 1, -1, -1):
+        one = piece[index]
+        if one.code == BPF_JA:
+            at[index] = at[index + 1 + one.value]
+        elif one.code == BPF_RET:
+            at[index] = layout.place(one, ())
+        else:
+            then = at[index + 1 + one.jump_true], at[index + 1 + one.jump_false]
+            at[index] = layout.place(one, then)
+    return tuple(reversed(layout.placed))
+
+
+class _Layout:
+    """Instructions from the last to the first; a place among them is counted from the end."""
+
+    def __init__(self) -> None:
+        self.placed: list[Instruction] = []
+        self._places: dict[tuple[int, int, tuple[int, ...]], int] = {}
+        self._nearest: dict[int, int] = {}  # what has been put nearer, by its first place
+
+    def place(self, one: Instruction, then: tuple[int, ...]) -> int:
+        """Where it is that goes on at ``then``; put before all others unless it is among them."""
+        key = (one.code, one.value, then)
+        if key not in self._places:
+            if one.code in (BPF_LD_W_ABS, BPF_AND):
+                self._lead_to(then[0])
+            elif one.code != BPF_RET:
+                near = [self._near(place) for place in then]
+                one = test(one.code, one.value, *(self._distance(place) for place in near))
+            self._places[key] = self._put(one)
+        return self._places[key]
+
+    def _put(self, one: Instruction) -> int:
+        self.placed.append(one)
+        return len(self.placed) - 1
+
+    def _distance(self, place: int) -> int:
+        """Instructions between the next that is put and one that has been."""
+        return len(self.placed) - 1 - place
+
+    def _lead_to(self, place: int) -> None:
+        """See that what is put next is followed by what is at ``place``."""
+        if self._distance(place):
+            self._put(jump(self._distance(place)))
+
+    def _near(self, place: int) -> int:
+        """The same place, or a copy of an answer or a jump that eight bits reach, also when one
+        more is put between."""
+        nearest = self._nearest.get(place, place)
+        if self._distance(nearest) > 254:
+            there = self.placed[place]
+            nearest = self._put(there if there.code == BPF_RET else jump(self._distance(place)))
+            self._nearest[place] = nearest
+        return nearest
+
+
 def pack(piece: Piece) -> bytes:
     """The instructions as an array of ``struct sock_filter``."""
     return b"".join(_SOCK_FILTER.pack(*instruction) for instruction in piece)
