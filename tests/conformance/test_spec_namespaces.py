@@ -174,6 +174,28 @@ def test_an_id_mapped_mount_has_the_mappings_of_the_users_that_are_joined(
     assert (source / "new").stat().st_uid == 0
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_streams_are_of_the_users_of_the_container(
+    oci: Bundles, neighbour: int, joined: bool
+) -> None:
+    """A process opens them again by name, which only their owner may."""
+    open_up(oci)
+
+    def edit(config: Config) -> None:
+        with_users(config)
+        if joined:
+            with_users_of(config, neighbour)
+        if joined and not OTHER:  # runc 1.1 wants to know what it joins
+            del config["linux"]["uidMappings"], config["linux"]["gidMappings"]
+
+    again = ("sh", "-c", "echo $0 >/proc/self/fd/1; echo $0 >/proc/self/fd/2")
+    done = oci.run(*again, "run", edit=edit)
+    assert (done.stdout, done.stderr) == ("run\n", "run\n")
+    name = oci.start("sleep", "100", edit=edit)
+    done = oci.call("exec", name, *again, "exec")
+    assert (done.stdout, done.stderr) == ("exec\n", "exec\n")
+
+
 @pytest.mark.parametrize("users", [False, True])
 def test_the_loopback_of_a_new_network_namespace_is_up(oci: Bundles, users: bool) -> None:
     open_up(oci)

@@ -55,6 +55,7 @@ from wherry.sys.faults import reach
 from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
 
 T = TypeVar("T")
+_STREAMS = (0, 1, 2)  # the caller's own, which a child has that is given no others
 
 
 class Child:
@@ -146,7 +147,7 @@ def spawn(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = group.open().directory_fd() if plan.born_inside else None
     prepared = prepare(plan.prepared_mounts, plan.listener)
-    score = _lend(plan, stdio or ())
+    score = _lend(plan, stdio or (() if plan.terminal else _STREAMS))
 
     def clone() -> tuple[int, int]:
         flags = plan.clone_flags | (CLONE_PARENT if sibling or apart else 0)

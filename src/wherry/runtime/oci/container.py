@@ -355,7 +355,7 @@ class Container:
         host = find_host()
         plan = plan_exec(
             process,
-            self.spec(),
+            with_joined_users(self.spec(), record.pid),
             self.id,
             record.bundle,
             cgroup=record.cgroup,

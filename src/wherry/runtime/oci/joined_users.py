@@ -1,7 +1,8 @@
 """The mappings of a user namespace that a container joins by its path.
 
 A configuration need not repeat them, but an ``idmap`` mount without mappings of its own has those
-of the container (config.md, section "Linux mount options"), whoever made its namespace.
+of the container (config.md, section "Linux mount options"), whoever made its namespace; and they
+decide whose the streams of a process are.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _mappings_in(namespace: int, path: str) -> Mappings:
         os.close(tell)
         if errno := int(os.read(told, 16) or b"0"):
             raise InvalidArgument(f"cannot enter the user namespace {path}: {os.strerror(errno)}")
-        return _read(f"/proc/{pid}/uid_map"), _read(f"/proc/{pid}/gid_map")
+        return mappings_of(pid)
     finally:
         os.close(told)
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -77,6 +78,11 @@ def _enter(namespace: int, tell: int) -> None:
         os.write(tell, b"%d" % (error.errno or 0))
     while True:
         signal.pause()
+
+
+def mappings_of(pid: int) -> Mappings:
+    """Those of a process's user namespace, as they are seen from that of this process."""
+    return _read(f"/proc/{pid}/uid_map"), _read(f"/proc/{pid}/gid_map")
 
 
 def _read(path: str) -> tuple[IdMapping, ...]:

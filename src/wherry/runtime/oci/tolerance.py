@@ -32,18 +32,19 @@ def with_default_devices(spec: Spec) -> Spec:
     )
 
 
-def with_joined_users(spec: Spec) -> Spec:
-    """Fill in the mappings of a user namespace that is joined by its path; InvalidArgument if the
-    configuration says others."""
+def with_joined_users(spec: Spec, pid: int = 0) -> Spec:
+    """Fill in the mappings of a user namespace that is joined by its path, or that the process
+    ``pid`` is in already; InvalidArgument if the configuration says others."""
     linux = spec.linux
     if linux is None:
         return spec
     path = next((one.path for one in linux.namespaces if one.type == "user"), "")
     if not path:
         return spec
-    from wherry.runtime.oci.joined_users import mappings_at, with_mappings  # few join one
+    from wherry.runtime.oci.joined_users import mappings_at, mappings_of, with_mappings  # few join
 
-    return msgspec.structs.replace(spec, linux=with_mappings(linux, mappings_at(path)))
+    found = mappings_of(pid) if pid else mappings_at(path)
+    return msgspec.structs.replace(spec, linux=with_mappings(linux, found))
 
 
 def kernel_memory(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
