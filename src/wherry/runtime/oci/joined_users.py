@@ -7,8 +7,10 @@ decide whose the streams of a process are.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 
 import msgspec
 
@@ -53,31 +55,40 @@ def mappings_at(path: str) -> Mappings:
 
 
 def _mappings_in(namespace: int, path: str) -> Mappings:
-    told, tell = os.pipe2(os.O_CLOEXEC)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     pid, pidfd = clone3(0)
     if pid == 0:
-        _enter(namespace, tell)
+        ours.close()
+        _enter(namespace, theirs)
     try:
-        os.close(tell)
-        if errno := int(os.read(told, 16) or b"0"):
-            raise InvalidArgument(f"cannot enter the user namespace {path}: {os.strerror(errno)}")
+        theirs.close()
+        if number := int(ours.recv(16) or b"0"):
+            raise InvalidArgument(f"cannot enter the user namespace {path}: {os.strerror(number)}")
         return mappings_of(pid)
     finally:
-        os.close(told)
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        ours.close()
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # others there may have stopped it
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
 
 
-def _enter(namespace: int, tell: int) -> None:
-    """Enter, tell how that went, and wait to be killed."""
+def _enter(namespace: int, parent: socket.socket) -> None:
+    """Enter, tell how that went, and stay until the parent is done with it, or dead. Never
+    returns."""
+    try:
+        parent.send(b"%d" % _entered(namespace))
+        parent.recv(1)
+    finally:
+        os._exit(0)
+
+
+def _entered(namespace: int) -> int:
+    """The error's number; 0: there was none."""
     try:
         setns(namespace, CLONE_NEWUSER)
-        os.write(tell, b"0")
     except OSError as error:
-        os.write(tell, b"%d" % (error.errno or 0))
-    while True:
-        signal.pause()
+        return error.errno or errno.EINVAL
+    return 0
 
 
 def mappings_of(pid: int) -> Mappings:
