@@ -118,21 +118,41 @@ def test_a_read_only_root(oci: Bundles) -> None:
     assert "Read-only file system" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "mark"), [("private", ""), ("shared", "shared:"), ("slave", "")])
-def test_propagation_of_the_root(oci: Bundles, name: str, mark: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "name", "mark"),
+    [
+        ("private", "private", ""),
+        ("private", "shared", "shared:"),
+        ("private", "slave", ""),
+        ("shared", "private", ""),
+        ("shared", "shared", "shared:"),
+        ("shared", "slave", "master:"),
+    ],
+)
+def test_propagation_of_the_root(oci: Bundles, host: str, name: str, mark: str) -> None:
+    """On a host that shares its mounts, as systemd does, a slave has a master."""
     if OTHER and name == "shared":
         pytest.skip("runc 1.1 leaves the root private")
+    config = base_config("cat", "/proc/self/mountinfo")
+    config["linux"]["rootfsPropagation"] = name
+    marks = _marks(oci, config, host)["/"]
+    assert marks.startswith(mark) if mark else not marks
 
-    def edit(config: Config) -> None:
-        config["linux"]["rootfsPropagation"] = name
 
-    line = next(
-        line
-        for line in oci.lines("cat", "/proc/self/mountinfo", edit=edit)
-        if line.split()[4] == "/"
+def _marks(oci: Bundles, config: Config, host: str) -> dict[str, str]:
+    """The propagation of each mount that the program lists, on a host whose own mounts are all
+    ``host``: shared, or private."""
+    name, where = oci.bundle(config)
+    own_mounts = ("unshare", "--mount", "--propagation", host)
+    done = subprocess.run(
+        [*own_mounts, *oci.command(), "run", "--bundle", str(where), name],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
-    fields = " ".join(line.split(" - ")[0].split()[6:])
-    assert fields.startswith(mark) if mark else not fields
+    lines = [line.split(" - ")[0].split() for line in done.stdout.splitlines()]
+    return {fields[4]: " ".join(fields[6:]) for fields in lines}
 
 
 def test_propagation_of_a_mount(oci: Bundles, tmp_path: Path) -> None:
@@ -154,19 +174,10 @@ def test_nothing_is_shared_with_a_host_that_shares_its_mounts(oci: Bundles) -> N
     config = base_config("cat", "/proc/self/mountinfo")
     config["linux"]["maskedPaths"] = ["/proc/timer_list", "/sys/firmware"]
     config["linux"]["readonlyPaths"] = ["/proc/sys"]
-    name, where = oci.bundle(config)
-    shared = ("unshare", "--mount", "--propagation", "shared")
-    done = subprocess.run(
-        [*shared, *oci.command(), "run", "--bundle", str(where), name],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    marks = {line.split()[4]: line.split()[6] for line in done.stdout.splitlines()}
+    marks = _marks(oci, config, "shared")
     assert "/proc/timer_list" in marks
     del marks["/"]  # a slave of the host's, as rootfsPropagation is by default
-    assert set(marks.values()) == {"-"}
+    assert set(marks.values()) == {""}
 
 
 @pytest.mark.skipif(
