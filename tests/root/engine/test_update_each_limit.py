@@ -17,7 +17,7 @@ MB = 1 << 20
 
 # What is asked for; the file and its value with control groups of version 1, and of version 2.
 CASES = [
-    ({"cpu_shares": 512}, ("cpu.shares", "512"), ("cpu.weight", "20")),
+    ({"cpu_shares": 512}, ("cpu.shares", "512"), ("cpu.weight", "59")),
     (
         {"cpu_period": 50_000, "cpu_quota": 20_000},
         ("cpu.cfs_quota_us", "20000"),
