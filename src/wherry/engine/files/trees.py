@@ -35,7 +35,9 @@ from wherry.sys.trees import clone_layers, clone_subtree
 
 T = TypeVar("T")
 
-_PLACE = "/proc"  # any directory serves: it is covered only in the private namespace
+# Any directories serve, which are covered in the private namespace only: one with the tree, one
+# with layers for the moment in which they are cloned.
+_PLACE, _MOMENTS_PLACE = "/proc", "/sys"
 _NAME_FILES = ("hosts", "hostname", "resolv.conf")
 _CLONE_FS = 0x200  # clone(2)
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -211,31 +213,28 @@ class _Assembly:
             namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             undo.callback(os.close, namespace)
             mounting.mount("none", "/", "", mounting.MS_REC | mounting.MS_PRIVATE)
-            _mount_at(_PLACE, self._overlay)
-            root = Root(os.open(_PLACE, _PATH))
-            undo.callback(root.close)
-            # By depth, so that one mount may be in another.
-            for mount in sorted(mounts, key=lambda mount: mount.destination.count("/")):
-                self._attach(root, mount)
+            with ExitStack() as used:
+                # By depth, so that one mount may be in another; and all before the tree covers
+                # what they are found by.
+                ordered = sorted(mounts, key=lambda mount: mount.destination.count("/"))
+                sources = [used.enter_context(_source(mount)) for mount in ordered]
+                _mount_at(_PLACE, self._overlay)
+                root = Root(os.open(_PLACE, _PATH))
+                undo.callback(root.close)
+                for mount, source in zip(ordered, sources, strict=True):
+                    self._attach(root, mount, source)
             if self._read_only:
                 _make_read_only(root.fd, 0)
             undo.pop_all()
             return _Made(root.fd, namespace, tuple(self._created))
 
-    def _attach(self, root: Root, mount: MountPoint) -> None:
-        recursive = mounting.AT_RECURSIVE if mount.recursive else 0
-        source = _clone_source(mount, recursive, root.fd)
+    def _attach(self, root: Root, mount: MountPoint, source: int) -> None:
+        self._make_mountpoint(root, mount, stat.S_ISDIR(os.fstat(source).st_mode))
+        target = root.open(mount.destination, os.O_PATH)
         try:
-            if not mount.rw:
-                _make_read_only(source, recursive)
-            self._make_mountpoint(root, mount, stat.S_ISDIR(os.fstat(source).st_mode))
-            target = root.open(mount.destination, os.O_PATH)
-            try:
-                mounting.attach(source, target)
-            finally:
-                os.close(target)
+            mounting.attach(source, target)
         finally:
-            os.close(source)
+            os.close(target)
 
     def _make_mountpoint(self, root: Root, mount: MountPoint, directory: bool) -> None:
         """What a start would make, too: directories, and an empty file for a file's bind."""
@@ -251,15 +250,31 @@ class _Assembly:
         os.close(root.open(mount.destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
-def _clone_source(mount: MountPoint, recursive: int, place: int) -> int:
+@contextmanager
+def _source(mount: MountPoint) -> Iterator[int]:
     """A detached mount of what is to be seen there."""
+    recursive = mounting.AT_RECURSIVE if mount.recursive else 0
+    source = _clone_source(mount, recursive)
+    try:
+        if not mount.rw:
+            _make_read_only(source, recursive)
+        yield source
+    finally:
+        os.close(source)
+
+
+def _clone_source(mount: MountPoint, recursive: int) -> int:
     if not mount.layers:
         source, inside = mount.looked_up
         if inside:
             return clone_subtree(source, inside, recursive)
         flags = mounting.OPEN_TREE_CLONE | recursive
         return mounting.open_tree(mounting.AT_FDCWD, mount.source, flags)
-    return clone_layers(mount.layers, mount.subpath, place)
+    place = os.open(_MOMENTS_PLACE, _PATH)
+    try:
+        return clone_layers(mount.layers, mount.subpath, place)
+    finally:
+        os.close(place)
 
 
 def _mount_at(target: str, overlay: OverlayMount) -> None:
