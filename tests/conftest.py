@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.machine import groups_below
 from tests.patience import patience
 from tests.property.effort import examples
 
@@ -109,6 +110,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-seed", type=int, default=0, help="repeat the rounds of a seed")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """None: one of pytest-xdist's own."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from tests.scheduling import TwoProcesses  # there is no pytest-xdist without this hook
+
+    return TwoProcesses(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     missing = [c.name for c in _CAPABILITIES if c.needed and not c.present]
     no_root = pytest.mark.skip(reason=f"this machine lacks: {', '.join(missing)}")
@@ -181,10 +192,9 @@ def _mounts(names: set[str]) -> Iterator[str]:
 
 
 def _cgroup_dirs(names: set[str]) -> Iterator[str]:
-    for directory, children, _ in os.walk(_CGROUPS):
-        for child in children:
-            if _holds(child, names):
-                yield f"cgroup {directory}/{child}"
+    for directory in groups_below(str(_CGROUPS)):
+        if _holds(os.path.basename(directory), names):
+            yield f"cgroup {directory}"
 
 
 def _interfaces(names: set[str]) -> Iterator[str]:
@@ -206,8 +216,14 @@ _SPARES = frozenset(
 )
 
 
+# Who was there before this run: most of all processes, such as the kernel's threads, and never its.
+_strangers: set[int] = set()
+
+
 def _processes(names: set[str], spares: frozenset[str] = _SPARES) -> Iterator[str]:
-    table = {pid: _parent(pid) for pid in _pids()}
+    there = set(_pids())
+    _strangers.intersection_update(there)  # numbers are used again
+    table = {pid: _parent(pid) for pid in there - _strangers}
     own = _link("/proc/self/ns/mnt")
     ours = {os.getpid()} | {pid for pid in table if _is_marked(pid, own, names)}
     while more := {pid for pid, parent in table.items() if parent in ours} - ours:
@@ -221,6 +237,9 @@ def _processes(names: set[str], spares: frozenset[str] = _SPARES) -> Iterator[st
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+_strangers.update(pid for pid in _pids() if pid != os.getpid())
 
 
 def _parent(pid: int) -> int:

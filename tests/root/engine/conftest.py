@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.machine import groups_below
 from tests.patience import patience
 
 from wherry.daemon.wiring import open_engine
@@ -127,8 +128,7 @@ def _traces(engine: TestEngine) -> dict[str, object]:
 
 
 def _groups(instance: str) -> Iterator[str]:
-    """Control groups of this engine's containers; os.walk() does not mind those of others that
-    vanish while it walks."""
-    for directory, children, _ in os.walk("/sys/fs/cgroup"):
-        if instance in directory:
-            yield from (f"{directory}/{child}" for child in children)
+    """Control groups of this engine's containers."""
+    for group in groups_below("/sys/fs/cgroup"):
+        if instance in os.path.dirname(group):
+            yield group

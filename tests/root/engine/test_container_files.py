@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.machine import host_mounts
 from tests.patience import patience
 
 from wherry.engine.api import PathStat
@@ -226,11 +227,11 @@ def test_a_shared_bind_shows_nothing_of_the_container_on_the_host(
     """Of all its mounts only the bind itself is shared."""
     host = HostConfig(network_mode="none", binds=(f"{tmp_path}:/shared:rshared",))
     container = engine.create("sleep", "600", host=host)
-    before = Path("/proc/self/mountinfo").read_text()
+    before = host_mounts()
     engine.engine.containers.start(container)
     put(engine, container, "/shared", arrived=b"x")
     assert (tmp_path / "arrived").read_bytes() == b"x"
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert host_mounts() == before
     engine.engine.containers.remove(container, force=True)
 
 
@@ -250,7 +251,7 @@ def test_no_mount_and_no_descriptor_stays(engine: Any, box: str) -> None:
     # may take its time; 20 rounds would leave 20.
     before = _open_in(engine.settings.data_root)
     everything = len(os.listdir("/proc/self/fd"))
-    mounts = Path("/proc/self/mountinfo").read_text()
+    mounts = host_mounts()
     for _ in range(20):
         fetch(engine, box, "/etc")
         with pytest.raises(NotFound):
@@ -259,4 +260,4 @@ def test_no_mount_and_no_descriptor_stays(engine: Any, box: str) -> None:
     deadline = time.monotonic() + patience(20)
     while _open_in(engine.settings.data_root) > before:
         assert time.monotonic() < deadline
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert host_mounts() == mounts

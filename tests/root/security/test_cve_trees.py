@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.bundles import OTHER, Bundles
+from tests.machine import host_mounts
 from tests.root.runtime.boxes import MOUNTS, Box
 
 from wherry.errors import WherryError
@@ -38,13 +39,6 @@ def hostile(box: Box, tmp_path: Path) -> Path:
     shutil.copytree(box.layer, tree, symlinks=True)
     box.layer = tree
     return tree
-
-
-def host_mounts() -> list[str]:
-    """But those of another process of tests, which makes and removes its own meanwhile."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    mine = os.environ.get("PYTEST_XDIST_WORKER", "")
-    return [line for line in lines if "popen-gw" not in line or f"popen-{mine}/" in line]
 
 
 # --- CVE-2024-21626 ---

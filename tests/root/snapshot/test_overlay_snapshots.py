@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.machine import host_mounts
 
 from wherry.errors import NotSupported
 from wherry.snapshot import mounting
@@ -118,13 +119,13 @@ def test_mounting_on_kernels_without_lowerdir_plus(
         raise OSError(errno.EINVAL, "no lowerdir+")
 
     monkeypatch.setattr(mounting, "mount_overlay", refuse)
-    before = Path("/proc/self/mountinfo").read_text(), os.getcwd()
+    before = host_mounts(), os.getcwd()
     commit_with(snapshots, "base", None, one="1")
     snapshots.prepare("a", "base")
     with mounted(snapshots, "a") as root:
         (root / "two").write_text("2")
         assert sorted(os.listdir(root)) == ["one", "two"]
-    assert (Path("/proc/self/mountinfo").read_text(), os.getcwd()) == before
+    assert (host_mounts(), os.getcwd()) == before
 
 
 def test_overlay_on_overlay_is_refused_with_a_reason(
