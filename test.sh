@@ -25,6 +25,11 @@ install_wherry() {
 
 install_packages
 install_wherry
-# One at a time: tests of the whole machine's state may see what others beside them do. Two files at
-# a time take two thirds as long: ./test.sh -n 2 --dist loadfile --no-loadscope-reorder
-exec "$venv/bin/python" -m pytest "$@"
+# All tests take two processes: what looks at the whole machine stays in one (tests/scheduling.py).
+# What is named runs alone, with -s and --pdb as ever.
+processes=(-n 2 --dist loadgroup --no-loadscope-reorder)
+alone=' (-s|-k|--pdb|--capture|-n|tests/)'
+if [ $# -gt 0 ] || [[ " ${PYTEST_ADDOPTS:-}" =~ $alone ]]; then
+    processes=()
+fi
+exec "$venv/bin/python" -m pytest "${processes[@]}" "$@"
