@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from wherry.errors import Conflict, WherryError
 from wherry.model.runtime_spec import LinuxResources
 
+if TYPE_CHECKING:
+    from typing import Protocol, TypeVar
 
-class _Made(Protocol):
-    """What is needed here of a group."""
+    class _Made(Protocol):
+        """What is needed here of a group."""
 
-    @property
-    def path(self) -> str: ...
+        @property
+        def path(self) -> str: ...
 
-    def make(self, resources: LinuxResources) -> None: ...
+        def make(self, resources: LinuxResources) -> None: ...
 
-    def add(self, pid: int) -> None: ...
+        def add(self, pid: int) -> None: ...
 
-    def pids(self) -> tuple[int, ...]: ...
+        def pids(self) -> tuple[int, ...]: ...
 
-    def remove(self) -> None: ...
+        def remove(self) -> None: ...
 
-
-G = TypeVar("G", bound=_Made)
+    G = TypeVar("G", bound=_Made)
 
 
 def created(make: Callable[[], G], resources: LinuxResources, first: int) -> G:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from wherry.cgroup import files, limits_v1, trees
-from wherry.cgroup.api import Cgroup, Stats
 from wherry.cgroup.creation import created
 from wherry.cgroup.devices import check_rule, legacy_commands
 from wherry.cgroup.mounts import Layout
 from wherry.cgroup.trees import Tree
 from wherry.errors import InternalError, NotFound, NotSupported, Unavailable
 from wherry.model.runtime_spec import LinuxDeviceCgroup, LinuxResources
+
+if TYPE_CHECKING:
+    from wherry.cgroup.api import Cgroup, Stats
 
 _FREEZE_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 10.0

@@ -1,11 +1,12 @@
 """Where this host has its control groups, from ``/proc/self/mountinfo`` (proc(5))."""
 
-# No "from __future__ import annotations" here: a NamedTuple would compile them one by one, which is
-# most of the time that importing this takes.
+from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from wherry.errors import NotSupported
 from wherry.sys.mountinfo import unescaped
@@ -19,7 +20,7 @@ _CONTROLLER_NAMES = """
 _CONTROLLERS = frozenset(_CONTROLLER_NAMES.split())
 
 
-class Hierarchy(NamedTuple):
+class Hierarchy(msgspec.Struct, frozen=True):
     """One mounted tree of control groups. ``version`` is 1 or 2; a tree of version 1 without
     controllers is a named one (``name=systemd``)."""
 
@@ -29,7 +30,7 @@ class Hierarchy(NamedTuple):
     name: str = ""
 
 
-class Layout(NamedTuple):
+class Layout(msgspec.Struct, frozen=True):
     """All trees of a host; ``unified`` is that of version 2, if there is one."""
 
     mode: Mode

@@ -1,13 +1,14 @@
 """The trees of a host, open, and what both versions do with them."""
 
-# No "from __future__ import annotations" here: a NamedTuple would compile them one by one, which is
-# most of the time that importing this takes.
+from __future__ import annotations
 
 import contextlib
 import errno
 import os
 from collections.abc import Iterable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
+
+import msgspec
 
 from wherry.cgroup import files
 from wherry.cgroup.mounts import Hierarchy
@@ -25,7 +26,7 @@ _REFUSED = (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW, errno.ENODEV, errno.EAC
 _RETRY_REVERSED = (errno.EINVAL, errno.EBUSY)
 
 
-class Tree(NamedTuple):
+class Tree(msgspec.Struct, frozen=True):
     """A mounted hierarchy and the descriptor of its root."""
 
     hierarchy: Hierarchy

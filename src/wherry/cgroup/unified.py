@@ -9,11 +9,11 @@ import select
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from wherry.cgroup import files, limits_v2, trees
-from wherry.cgroup.api import Cgroup, Stats
 from wherry.cgroup.creation import created
 from wherry.cgroup.devices import check_rule, device_program
 from wherry.cgroup.mounts import Layout
@@ -21,6 +21,9 @@ from wherry.cgroup.settings import Step
 from wherry.cgroup.trees import Tree
 from wherry.errors import InternalError, InvalidArgument, NotFound, NotSupported, Unavailable
 from wherry.model.runtime_spec import LinuxDeviceCgroup, LinuxMemory, LinuxResources
+
+if TYPE_CHECKING:
+    from wherry.cgroup.api import Cgroup, Stats
 
 _FREEZE_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 10.0

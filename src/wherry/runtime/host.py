@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from wherry.cgroup import open_cgroups
-from wherry.cgroup.api import Cgroups
-from wherry.cgroup.mounts import read_layout
+from wherry.cgroup.host import find_layout
+from wherry.errors import WherryError
 from wherry.runtime.plan.planning import CgroupLayout, Filters
 from wherry.runtime.state import boot_id
+
+if TYPE_CHECKING:
+    from wherry.cgroup.api import Cgroups
 
 CGROUPS = "/sys/fs/cgroup"
 
@@ -27,7 +33,7 @@ def find_host(*, systemd: bool = False, beside: bool = True) -> Host:
     """Look at the machine; NotSupported if it has no control groups, or none that ``systemd``
     makes where it is asked to. ``beside``: on a hybrid host containers get into a group of version
     2, too."""
-    found = read_layout(CGROUPS)
+    found = find_layout(CGROUPS)
     layout = CgroupLayout(
         unified=found.mode == "unified",
         legacy=tuple(one.mountpoint for one in found.legacy),
@@ -40,6 +46,13 @@ def find_host(*, systemd: bool = False, beside: bool = True) -> Host:
         check_systemd(cgroups)
         layout = msgspec.structs.replace(layout, systemd=True)
     return Host(cgroups, layout, boot_id(), Filters())
+
+
+def look_at_groups() -> None:
+    """Import what a host's control groups need, whichever it has; if none, that is told by who
+    needs some."""
+    with suppress(WherryError, OSError):
+        open_cgroups(CGROUPS)
 
 
 def is_in_version_2() -> bool:

@@ -63,7 +63,9 @@ def again_as(memory: str = "''") -> str:
         "gc.disable()\n"  # which would look at every module that is imported
         f"sys.path[:0]={_library()!r}\n"
         f"memory={memory}\n"
-        "from wherry.runtime.protect import go_on\n"
+        "from wherry.runtime.oci.lean import left_out\n"
+        "with left_out():\n"
+        "    from wherry.runtime.protect import go_on\n"
         "go_on(memory)\n"
     )
 
@@ -87,7 +89,10 @@ def go_on(memory: str) -> None:
     if not ENTERING.isdisjoint(sys.argv) and not is_protected():
         protect_this_process(sys.argv[1:])
     with left_out():
+        from wherry.runtime.host import look_at_groups
         from wherry.runtime.oci.commands import command
+
+        look_at_groups()
 
     if memory and os.geteuid() == 0:
         with suppress(OSError):

@@ -52,7 +52,7 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def boot_id() -> str:
     """The kernel's random name for this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()
 
 

@@ -32,7 +32,8 @@ from wherry.model.runtime_spec import (
     User,
 )
 from wherry.runtime.ops.cgroups import MountCgroups
-from wherry.runtime.ops.devices import MakeDevice, MakeLink, OpenConsole
+from wherry.runtime.ops.console import OpenConsole
+from wherry.runtime.ops.devices import MakeDevice, MakeLink
 from wherry.runtime.ops.kernel import (
     AwaitMappings,
     BecomeRoot,

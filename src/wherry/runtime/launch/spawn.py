@@ -22,18 +22,15 @@ and removes its group.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import InternalError
-from wherry.runtime.hooks import run_hooks
 from wherry.runtime.init_messages import (
     Console,
     Failed,
@@ -53,6 +50,9 @@ from wherry.runtime.plan.passage import Clone, enter, through
 from wherry.runtime.plan.planning import Plan
 from wherry.sys.faults import reach
 from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
+
+if TYPE_CHECKING:
+    from wherry.cgroup.api import Cgroup, Cgroups
 
 T = TypeVar("T")
 _STREAMS = (0, 1, 2)  # the caller's own, which a child has that is given no others
@@ -81,6 +81,8 @@ class Child:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
+        import select  # seldom is one killed here
+
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         poll.poll()
@@ -280,6 +282,8 @@ def _heard(plan: Plan, child: Child, message: FromInit, fds: list[int]) -> bool:
     if isinstance(message, Console):
         child.master_fd = fds[0]
     elif isinstance(message, Waiting):
+        from wherry.runtime.hooks import run_hooks  # few containers have hooks
+
         state = msgspec.structs.replace(plan.state, pid=child.pid)
         run_hooks(plan.hooks.prestart, state, "prestart")
         run_hooks(plan.hooks.create_runtime, state, "createRuntime")

@@ -43,7 +43,7 @@ from wherry.runtime.monitor.attach import Client
 from wherry.runtime.monitor.held import bound_to
 from wherry.runtime.monitor.memory_kills import MemoryKills
 from wherry.runtime.monitor.output_log import OutputLog
-from wherry.runtime.ops.devices import set_size
+from wherry.runtime.ops.console import set_size
 from wherry.runtime.state import write_exit
 from wherry.sys.faults import reach
 

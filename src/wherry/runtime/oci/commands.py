@@ -18,7 +18,7 @@ from wherry.errors import InvalidArgument, NotFound, NotSupported, WherryError
 from wherry.model.malformed import MALFORMED
 from wherry.model.runtime_spec import Capabilities, Process, User
 from wherry.runtime.launch.spawn import Child
-from wherry.runtime.oci.container import Container, containers, send_descriptor
+from wherry.runtime.oci.container import Container, send_descriptor
 from wherry.runtime.oci.options import ROOT, Options, parse
 from wherry.runtime.ops.base import reason
 
@@ -131,7 +131,7 @@ def _give(options: Options, child: Child) -> None:
 def _write_pid(path: str, pid: int) -> None:
     if path:
         temporary = f"{path}.new"
-        with open(temporary, "w", encoding="ascii") as file:
+        with open(temporary, "w", encoding="utf-8") as file:
             file.write(str(pid))
         os.rename(temporary, path)
 
@@ -257,8 +257,9 @@ def _user(text: str) -> User:
 
 def _state(options: Options) -> None:
     from wherry.runtime.oci.default import pretty
+    from wherry.runtime.oci.told import told
 
-    sys.stdout.write(pretty(_container(options).told()) + "\n")
+    sys.stdout.write(pretty(told(_container(options))) + "\n")
 
 
 def _kill(options: Options) -> None:
@@ -284,16 +285,18 @@ def _delete(options: Options) -> None:
 
 
 def _list(options: Options) -> None:
+    from wherry.runtime.oci.told import containers, told
+
     if options.root != ROOT and not os.path.isdir(options.root):
         raise NotFound(f"the directory {options.root} does not exist")
-    told = [container.told() for container in containers(options.root)]
+    all_told = [told(container) for container in containers(options.root)]
     if options.quiet:
-        sys.stdout.write("".join(f"{one.id}\n" for one in told))
+        sys.stdout.write("".join(f"{one.id}\n" for one in all_told))
     elif options.format == "json":
-        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(all_told).decode() + "\n")
     else:
         rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
-        rows += [(o.id, str(o.pid), o.status, o.bundle, o.created, o.owner) for o in told]
+        rows += [(o.id, str(o.pid), o.status, o.bundle, o.created, o.owner) for o in all_told]
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

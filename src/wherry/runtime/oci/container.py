@@ -8,18 +8,15 @@ as it is set up. Everything known of a container is in its directory below ``--r
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from wherry.cgroup import open_cgroups
-from wherry.cgroup.api import Cgroup, Cgroups
 from wherry.errors import Conflict, InternalError, InvalidArgument, NotFound
 from wherry.model.runtime_spec import (
     OCI_VERSION,
@@ -32,10 +29,8 @@ from wherry.model.runtime_spec import (
 )
 from wherry.runtime import state
 from wherry.runtime.documents import read_spec
-from wherry.runtime.hooks import run_hooks, try_hooks
 from wherry.runtime.host import CGROUPS, find_host
 from wherry.runtime.launch.spawn import Child, Group, handshake, scopes, spawn
-from wherry.runtime.oci.kept_filters import KeptFilters
 from wherry.runtime.oci.tolerance import (
     below_root,
     ignored,
@@ -45,10 +40,13 @@ from wherry.runtime.oci.tolerance import (
 )
 from wherry.runtime.packets import send_packet
 from wherry.runtime.plan.namespaces import owns_mounts
-from wherry.runtime.plan.planning import Plan, plan_container, plan_exec
+from wherry.runtime.plan.planning import Filters, Plan, plan_container, plan_exec
 from wherry.runtime.plan.process import warnings
 from wherry.runtime.plan.words import check_process_words, check_spec
 from wherry.runtime.state import SharedRoot
+
+if TYPE_CHECKING:
+    from wherry.cgroup.api import Cgroup, Cgroups
 
 FIFO = "exec.fifo"
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
@@ -57,36 +55,38 @@ _LONGEST_ID = 1024
 Status = Literal["created", "running", "paused", "stopped"]
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What ``state`` and ``list`` print, which is what runc prints: ``created`` in UTC."""
-
-    oci_version: str
-    id: str
-    pid: int
-    status: str
-    bundle: str
-    rootfs: str
-    created: str
-    annotations: dict[str, str]
-    owner: str
-
-
 class Container:
     """One container below a root directory."""
 
     def __init__(self, root: str, container_id: str) -> None:
-        if not _is_id(container_id):
+        if not is_id(container_id):
             raise InvalidArgument(f"the container id {container_id!r} is malformed")
         self.id = container_id
         self.warnings: tuple[str, ...] = ()
         self.directory = os.path.join(root, container_id)
+        self._known: state.ProcessState | None = None
+        self._spec: Spec | None = None
 
     def record(self) -> state.ProcessState:
-        """What is known of it; NotFound."""
-        found = state.read_state(self.directory)
-        if found is None:
+        """What is known of it, which stays as it was written when it was made; NotFound."""
+        if self._known is None:
+            self._known = state.read_state(self.directory)
+        if self._known is None:
             raise NotFound(f"container {self.id!r} does not exist")
-        return found
+        return self._known
+
+    def spec(self) -> Spec:
+        """Its configuration."""
+        if self._spec is None:
+            self._spec = read_spec(self.record().bundle)
+        return self._spec
+
+    def spec_if_there(self) -> Spec | None:
+        """The same, unless the bundle has been removed meanwhile."""
+        try:
+            return self.spec()
+        except InternalError:
+            return None
 
     def status(self) -> Status:
         record = self.record()
@@ -106,7 +106,7 @@ class Container:
         """For ``state`` and for hooks (runtime.md, section "State")."""
         record = self.record()
         status = self.status()
-        spec = _spec_if_there(record.bundle)
+        spec = self.spec_if_there()
         return State(
             oci_version=spec.oci_version if spec is not None else OCI_VERSION,
             id=self.id,
@@ -114,24 +114,6 @@ class Container:
             pid=0 if status == "stopped" else record.pid,
             bundle=record.bundle,
             annotations=spec.annotations if spec is not None else {},
-        )
-
-    def told(self) -> Told:
-        """The state and more, for those who list containers."""
-        state, record = self.state(), self.record()
-        spec = _spec_if_there(record.bundle)
-        root = spec.root.path if spec is not None and spec.root is not None else ""
-        owner = os.stat(self.directory).st_uid
-        return Told(
-            oci_version=state.oci_version,
-            id=self.id,
-            pid=state.pid,
-            status=state.status,
-            bundle=state.bundle,
-            rootfs=os.path.join(record.bundle, root),
-            created=_when(record.created_ns),
-            annotations=state.annotations,
-            owner=_name_of(owner),
         )
 
     # --- operations ---
@@ -148,7 +130,7 @@ class Container:
     ) -> Child:
         """Set the container up to the point where only its program remains to be executed."""
         bundle = os.path.abspath(bundle)
-        spec = read_spec(bundle)
+        spec = self._spec = read_spec(bundle)
         check_spec(spec)
         spec = with_joined_users(with_default_devices(below_root(spec, bundle)))
         spec, self.warnings = kernel_memory(spec)
@@ -162,7 +144,7 @@ class Container:
             bundle,
             rootfs=None,
             layout=host.layout,
-            filters=KeptFilters(),
+            filters=_filters(spec),
             die_with_parent=False,
             preserve_fds=preserve_fds,
             await_start=True,
@@ -224,6 +206,7 @@ class Container:
             state.write_state(directory, record)
         finally:
             os.close(directory)
+        self._known = record
 
     def start(self) -> None:
         """Let the program of a created container be executed."""
@@ -235,12 +218,14 @@ class Container:
         os.unlink(fifo)
         os.write(fd, b"s")
         os.close(fd)
-        hooks = read_spec(self.record().bundle).hooks
+        hooks = self.spec().hooks
         if hooks is not None and hooks.poststart:
             self._poststart(hooks.poststart)
 
     def _poststart(self, hooks: tuple[Hook, ...]) -> None:
         """A container whose hooks fail is removed (runtime.md, "Lifecycle" 9)."""
+        from wherry.runtime.hooks import run_hooks  # few containers have hooks
+
         try:
             run_hooks(hooks, self.state(), "poststart")
         except BaseException:
@@ -268,7 +253,7 @@ class Container:
             self._let_die()
 
     def _shares_pids(self) -> bool:
-        spec = _spec_if_there(self.record().bundle)
+        spec = self.spec_if_there()
         linux = spec.linux if spec is not None else None
         return linux is not None and not any(
             one.type == "pid" and not one.path for one in linux.namespaces
@@ -314,18 +299,21 @@ class Container:
         if status in ("running", "paused") and not force:
             raise Conflict(f"container {self.id!r} is not stopped; stop it or use --force")
         self.warnings = ()
-        stopped = msgspec.structs.replace(self.state(), status="stopped", pid=0)
+        spec = self.spec_if_there()
+        hooks = spec.hooks.poststop if spec is not None and spec.hooks is not None else ()
+        stopped = msgspec.structs.replace(self.state(), status="stopped", pid=0) if hooks else None
         if status != "stopped":
             self.kill(signal.SIGKILL)
         group = self._group()
         if group is not None:
             group.kill()
             group.remove()
-        spec = _spec_if_there(stopped.bundle)
         _unmount(self.record().shared_root)
         self._remove_directory()
-        if spec is not None and spec.hooks is not None:
-            self.warnings = tuple(try_hooks(spec.hooks.poststop, stopped, "poststop"))
+        if stopped is not None:
+            from wherry.runtime.hooks import try_hooks
+
+            self.warnings = tuple(try_hooks(hooks, stopped, "poststop"))
 
     def _group(self) -> Cgroup | None:
         record, cgroups = self.record(), open_cgroups(CGROUPS)
@@ -353,14 +341,15 @@ class Container:
         check_process_words(process)
         self.warnings = tuple(warnings(process))
         host = find_host()
+        container = with_joined_users(self.spec(), record.pid)
         plan = plan_exec(
             process,
-            with_joined_users(self.spec(), record.pid),
+            container,
             self.id,
             record.bundle,
             cgroup=record.cgroup,
             layout=host.layout,
-            filters=KeptFilters(),
+            filters=_filters(container),
             die_with_parent=False,
             preserve_fds=preserve_fds,
             container_pid=record.pid,
@@ -376,16 +365,13 @@ class Container:
             os.close(pidfd)
         return child
 
-    def spec(self) -> Spec:
-        return read_spec(self.record().bundle)
 
+def _filters(spec: Spec) -> Filters:
+    if spec.linux is None or spec.linux.seccomp is None:
+        return Filters()
+    from wherry.runtime.oci.kept_filters import KeptFilters  # not all containers have a filter
 
-def _spec_if_there(bundle: str) -> Spec | None:
-    """The configuration, unless the bundle has been removed meanwhile."""
-    try:
-        return read_spec(bundle)
-    except InternalError:
-        return None
+    return KeptFilters()
 
 
 def _spawned(plan: Plan, group: Group, start_fd: int) -> Child:
@@ -412,18 +398,6 @@ def _unmount(shared: SharedRoot | None) -> None:
         from wherry.runtime.oci import shared_mounts
 
         shared_mounts.take_away(shared)
-
-
-def _when(nanoseconds: int) -> str:
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09}Z"
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"
 
 
 def _is_zombie(pid: int) -> bool:
@@ -458,20 +432,10 @@ def _kill_all(group: Cgroup | None, signum: int) -> None:
         group.thaw()
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
+    """Whether a container can have this name."""
     known = 0 < len(text) <= _LONGEST_ID and _LETTERS.issuperset(text)
     return known and text not in (".", "..")
-
-
-def containers(root: str) -> Iterator[Container]:
-    """All containers below a root directory."""
-    try:
-        names = sorted(os.listdir(root))
-    except FileNotFoundError:
-        return
-    for name in names:
-        if _is_id(name) and state.read_state(os.path.join(root, name)) is not None:
-            yield Container(root, name)
 
 
 def send_descriptor(path: str, fd: int, name: str) -> None:

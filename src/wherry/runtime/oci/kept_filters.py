@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import marshal
 import os
-from binascii import crc32
 from contextlib import suppress
 
 import msgspec
@@ -33,6 +32,8 @@ class KeptFilters(Filters):
 
     def program(self, profile: LinuxSeccomp) -> bytes:
         """The program of a profile; InvalidArgument."""
+        from binascii import crc32  # not all containers have a filter
+
         wanted = (_compiler(), msgspec.json.encode(profile))
         path = f"{self._directory}/{crc32(wanted[1]):08x}"
         known = _read(path, wanted)

@@ -3,8 +3,8 @@
 Half of the time of ``wherry-runtime`` would go into them. msgspec imports uuid, decimal, enum for
 types that our values have none of (and those platform and numbers), the other formats that it
 knows, and what describes types to people (and that textwrap); typing imports re for a name. Of
-socket, signal and datetime the parts in C are taken, which have all that is used here: those in
-Python wrap them, and begin with making enumerations of their constants.
+socket, signal, datetime and operator the parts in C are taken, which have all that is used here:
+those in Python wrap them, and some begin with making enumerations of their constants.
 
 The stand-ins are there while the command is imported. What is imported later gets the real ones.
 """
@@ -12,9 +12,6 @@ The stand-ins are there while the command is imported. What is imported later ge
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
 from types import ModuleType
 
 
@@ -39,6 +36,7 @@ class _StandIn(ModuleType):
 _UNUSED = (
     "decimal",
     "enum",
+    "__future__",
     "msgspec._json_schema",
     "msgspec.inspect",
     "msgspec.msgpack",
@@ -47,40 +45,46 @@ _UNUSED = (
     "re",
     "uuid",
 )
-_IN_C = {"datetime": "_datetime", "signal": "_signal", "socket": "_socket"}
+_IN_C = {
+    "datetime": "_datetime",
+    "operator": "_operator",
+    "signal": "_signal",
+    "socket": "_socket",
+}
 
 
-def _stand_ins() -> Iterator[tuple[str, ModuleType]]:
-    for name in _UNUSED:
-        yield name, _StandIn(name)
-    for name, part in _IN_C.items():
-        try:
-            yield name, import_module(part)
-        except ImportError:
-            pass  # of an interpreter that has no such part
-
-
-@contextmanager
-def left_out() -> Iterator[None]:
+class left_out:  # noqa: N801 - as those of contextlib, which would have to be imported
     """Before anything else is imported: what is imported within does without."""
-    absent = {name: module for name, module in _stand_ins() if name not in sys.modules}
-    sys.modules.update(absent)
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment] # msgspec asks for it first
-    _without_forward_references()
-    try:
-        yield
-    finally:
-        for name in absent:
+
+    def __enter__(self) -> None:
+        self._absent = {n: module for n, module in _stand_ins().items() if n not in sys.modules}
+        sys.modules.update(self._absent)
+        sys.modules["typing_extensions"] = None  # type: ignore[assignment] # msgspec asks for it
+        _import_msgspec()
+
+    def __exit__(self, *_: object) -> None:
+        for name in self._absent:
             del sys.modules[name]
 
 
-def _without_forward_references() -> None:
-    """msgspec makes one only to see what it takes; the interpreter's compiler would be set up."""
+def _import_msgspec() -> None:
+    """It makes a forward reference only to see what that takes; the interpreter's compiler would be
+    set up."""
     import typing
 
     real = typing.ForwardRef
     typing.ForwardRef = _Anything("ForwardRef", (), {"__init__": lambda *_, **__: None})  # type: ignore
     try:
-        import_module("msgspec")
+        __import__("msgspec")
     finally:
         typing.ForwardRef = real  # type: ignore[misc]
+
+
+def _stand_ins() -> dict[str, ModuleType]:
+    found: dict[str, ModuleType] = {name: _StandIn(name) for name in _UNUSED}
+    for name, part in _IN_C.items():
+        try:
+            found[name] = __import__(part)
+        except ImportError:
+            pass  # of an interpreter that has no such part
+    return found

@@ -10,7 +10,7 @@ import sys
 import termios
 import tty
 
-from wherry.runtime.ops.devices import set_size
+from wherry.runtime.ops.console import set_size
 
 _CHUNK = 32 * 1024
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from wherry.errors import InvalidArgument, NotFound, NotSupported
 from wherry.model.runtime_spec import IdMapping
@@ -13,10 +14,12 @@ from wherry.runtime.ops.foreign import clone_tree
 from wherry.runtime.ops.idmap import user_namespace
 from wherry.runtime.ops.rooted import make_in, open_in
 from wherry.runtime.plan.mount_options import Options
-from wherry.snapshot.api import OverlayMount
 from wherry.sys import mount as m
 from wherry.sys.overlay import mount_overlay, mount_overlay_at
 from wherry.sys.trees import clone_subtree
+
+if TYPE_CHECKING:
+    from wherry.snapshot.api import OverlayMount
 
 
 class MakeMountsSlave(Op, frozen=True):

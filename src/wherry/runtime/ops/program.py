@@ -7,7 +7,6 @@ import fcntl
 import os
 import signal
 import stat
-import termios
 
 from wherry.errors import InternalError, InvalidArgument, NotSupported, WherryError
 from wherry.runtime.init_messages import Ready
@@ -28,6 +27,7 @@ from wherry.sys.process import (
 )
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_TIOCSCTTY = 0x540E  # ioctl_tty(2), asm-generic/ioctls.h
 _PASSWD_LIMIT = 4 * 1024 * 1024
 _SYS_ADMIN = 1 << caps.NUMBERS["CAP_SYS_ADMIN"]
 
@@ -101,7 +101,7 @@ class SetStdio(Op, frozen=True):
             for number, fd in enumerate(setup.stdio):
                 os.dup2(fd, number, inheritable=True)
         if setup.console_fd is not None:
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            fcntl.ioctl(0, _TIOCSCTTY, 0)
         for number in (0, 1, 2):
             self._own(setup, number)
 

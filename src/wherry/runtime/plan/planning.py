@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,7 +34,6 @@ from wherry.runtime.ops.kernel import (
 )
 from wherry.runtime.ops.mounts import BindMount
 from wherry.runtime.ops.program import LoadSeccomp
-from wherry.runtime.plan.entering import is_enterable, may_trace
 from wherry.runtime.plan.namespaces import (
     NAMESPACE_FLAGS,
     joining_ops,
@@ -43,10 +43,11 @@ from wherry.runtime.plan.namespaces import (
 )
 from wherry.runtime.plan.passage import Passage
 from wherry.runtime.plan.process import check_process, parse_cpus, process_ops
-from wherry.runtime.plan.subgroups import group_beside, group_files, one_group
 from wherry.runtime.plan.tree import Tree, console_ops, hook_ops, tree_ops
-from wherry.snapshot.api import OverlayMount
 from wherry.sys import namespaces as ns
+
+if TYPE_CHECKING:
+    from wherry.snapshot.api import OverlayMount
 
 
 class CgroupLayout(msgspec.Struct, frozen=True):
@@ -247,6 +248,10 @@ def plan_exec(
 ) -> Plan:
     """Decide how one more process enters the container that ``spec`` describes; ``groups`` are
     control groups below the container's (see subgroups.py)."""
+    # What no start needs; the launcher has it before the first exec.
+    from wherry.runtime.plan.entering import is_enterable, may_trace
+    from wherry.runtime.plan.subgroups import group_beside, group_files, one_group
+
     check_process(process)
     tasks: tuple[str, ...] = ()
     if layout.unified:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,11 +21,9 @@ from wherry.model.runtime_spec import (
     Spec,
     State,
 )
-from wherry.runtime.hooks import RunHooks
 from wherry.runtime.ops.base import Op
 from wherry.runtime.ops.cgroups import MountCgroups
-from wherry.runtime.ops.devices import MakeDevice, MakeLink, OpenConsole
-from wherry.runtime.ops.images import MountLayers
+from wherry.runtime.ops.devices import MakeDevice, MakeLink
 from wherry.runtime.ops.kernel import AwaitHooks, CheckLabel, SetNames, WriteSysctl
 from wherry.runtime.ops.mounts import (
     BindMount,
@@ -41,8 +40,10 @@ from wherry.runtime.ops.mounts import (
 from wherry.runtime.ops.program import MakeWorkingDirectory
 from wherry.runtime.plan.mount_options import Options, parse_options, propagation_flags
 from wherry.runtime.plan.namespaces import Namespaces
-from wherry.snapshot.api import OverlayMount
 from wherry.sys.mount import MOUNT_ATTR_RDONLY
+
+if TYPE_CHECKING:
+    from wherry.snapshot.api import OverlayMount
 
 # config-linux.md, section "Default Devices": (path, major, minor)
 _DEVICES = (
@@ -177,6 +178,8 @@ def _root_propagation(name: str) -> int:
 def hook_ops(hooks: tuple[Hook, ...], state: State, status: str, kind: str) -> tuple[Op, ...]:
     if not hooks:
         return ()
+    from wherry.runtime.hooks import RunHooks  # few containers have hooks
+
     return (RunHooks(hooks, msgspec.structs.replace(state, status=status), kind),)
 
 
@@ -258,6 +261,8 @@ def _mount_op(mount: Mount, bundle: str, namespaced: bool, unified: bool) -> Op:
 
 def _layers_op(mount: Mount, layers: tuple[str, ...], target: str) -> Op:
     if not mount.uid_mappings:
+        from wherry.runtime.ops.images import MountLayers  # few containers have images mounted
+
         return MountLayers(layers, target, _subdirectory(mount))
     from wherry.runtime.ops.mapped_root import MountMappedLayers  # few engines map users
 
@@ -329,6 +334,8 @@ def console_ops(
         return
     if size is None and process.console_size is not None:
         size = (process.console_size.height, process.console_size.width)
+    from wherry.runtime.ops.console import OpenConsole  # few ask for a terminal
+
     yield OpenConsole(size, bind, plain)
 
 

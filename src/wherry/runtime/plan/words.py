@@ -12,9 +12,6 @@ from collections.abc import Container, Iterator
 from wherry.errors import InvalidArgument, NotSupported
 from wherry.model.runtime_spec import Linux, LinuxSeccomp, Process, Rlimit, Spec
 from wherry.runtime.plan.process import IO_CLASSES, PERSONALITIES, POLICIES, SCHEDULER_FLAGS
-from wherry.runtime.seccomp.actions import ACTIONS, FLAGS
-from wherry.runtime.seccomp.architectures import NAMES
-from wherry.runtime.seccomp.conditions import OPERATORS
 from wherry.sys.mount_options import PROPAGATION
 
 _DEVICES = frozenset("cubp")
@@ -103,6 +100,10 @@ def _linux(linux: Linux) -> Iterator[Word]:
 
 
 def _seccomp(profile: LinuxSeccomp) -> Iterator[Word]:
+    from wherry.runtime.seccomp.actions import ACTIONS, FLAGS  # not all have a filter
+    from wherry.runtime.seccomp.architectures import NAMES
+    from wherry.runtime.seccomp.conditions import OPERATORS
+
     path = "$.linux.seccomp"
     yield f"{path}.defaultAction", profile.default_action, ACTIONS
     for number, name in enumerate(profile.architectures):
