@@ -14,7 +14,7 @@ import pytest
 from tests.patience import patience
 from tests.root.runtime.boxes import Box, eventually, read_all, split, wait
 
-from wherry.errors import WherryError
+from wherry.errors import Conflict, WherryError
 from wherry.runtime.api import CommandNotFound, ExecRequest
 from wherry.runtime.client import MonitoredProcess
 from wherry.runtime.execs.server import MOST
@@ -40,6 +40,14 @@ def _server(box: Box, container: MonitoredProcess) -> int:
     server = _parent(_begin(box, container, "sleep", "100").pid)
     assert Path(f"/proc/{server}/comm").read_text() == "wherry-execs\n"
     return server
+
+
+def _has_namespaces(pid: int) -> bool:
+    try:
+        os.readlink(f"/proc/{pid}/ns/ipc")
+    except OSError:
+        return False
+    return True
 
 
 def _is_gone(pid: int) -> bool:
@@ -240,3 +248,18 @@ def test_nobody_keeps_the_engine_s_standard_error(box: Box) -> None:
     null = os.stat("/dev/null").st_rdev
     for pid in (server, _parent(server)):
         eventually(lambda pid=pid: os.stat(f"/proc/{pid}/fd/2").st_rdev == null)
+
+
+def test_a_container_that_is_about_to_end_is_not_running(box: Box) -> None:
+    """Its first process waits for all others to be reaped, in no namespace any more."""
+    container = box.start("sleep", "100")
+    server = _server(box, container)
+    os.kill(server, signal.SIGSTOP)  # and so reaps nobody
+    try:
+        os.kill(container.pid, signal.SIGKILL)
+        eventually(lambda: not _has_namespaces(container.pid))
+        with pytest.raises(Conflict):
+            box.runtime.exec(box.exec_request(container, "true", apart=True))
+    finally:
+        os.kill(server, signal.SIGCONT)
+    wait(container)

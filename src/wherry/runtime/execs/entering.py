@@ -29,10 +29,11 @@ from wherry.errors import WherryError
 from wherry.runtime.execs.gate import Gate, gated
 from wherry.runtime.execs.inherited import EnterCgroup
 from wherry.runtime.ops.base import Op, Setup, run
+from wherry.runtime.ops.kernel import join
 from wherry.runtime.ops.program import AnnounceReady, CloseDescriptors, Execute, SetStdio
 from wherry.sys.faults import reach
 from wherry.sys.files import close_range
-from wherry.sys.namespaces import CLONE_FILES, CLONE_FS, CLONE_NEWPID, setns, unshare
+from wherry.sys.namespaces import CLONE_FILES, CLONE_FS, CLONE_NEWPID, unshare
 
 Outcome = int | BaseException
 """The number of the process, or why there is none."""
@@ -110,7 +111,7 @@ class SetApart(Op, frozen=True):
         if setup.pidfd is None or setup.stdio is None:
             raise OSError(errno.EBADF, "no container or no streams were given")
         _close_all_but((*self.kept, setup.proc_fd, setup.pidfd, *setup.stdio))
-        setns(setup.pidfd, CLONE_NEWPID)
+        join(setup.pidfd, CLONE_NEWPID)
         reach("init.begun")
 
 

@@ -277,7 +277,8 @@ class ExecServer:
 
     def _reason(self, beginning: Beginning, error: Exception) -> Exception:
         """Why an exec did not start: nothing is found, entered or made in what has ended."""
-        if isinstance(error, NotHere) or not has_ended(self._known.container):
+        ended = isinstance(error, Conflict) or has_ended(self._known.container)
+        if isinstance(error, NotHere) or not ended:
             return error
         return Conflict(f"Container {beginning.request.container_id} is not running")
 

@@ -44,12 +44,13 @@ from wherry.runtime.init_messages import (
 )
 from wherry.runtime.ops.base import Setup, reason, run
 from wherry.runtime.ops.idmap import write_mappings
+from wherry.runtime.ops.kernel import join
 from wherry.runtime.ops.prepared import give, prepare
 from wherry.runtime.packets import receive, send
 from wherry.runtime.plan.passage import Clone, enter, through
 from wherry.runtime.plan.planning import Plan
 from wherry.sys.faults import reach
-from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3, setns
+from wherry.sys.namespaces import CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, clone3
 
 if TYPE_CHECKING:
     from wherry.cgroup.api import Cgroup, Cgroups
@@ -144,7 +145,7 @@ def spawn(
     """
     sibling = reap is not None
     if container_pidfd is not None:
-        setns(container_pidfd, CLONE_NEWPID)
+        join(container_pidfd, CLONE_NEWPID)
     apart = bool(plan.passage) and not sibling
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = group.open().directory_fd() if plan.born_inside else None

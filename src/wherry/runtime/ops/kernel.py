@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from contextlib import closing
 
-from wherry.errors import NotSupported, PermissionDenied
+from wherry.errors import Conflict, NotSupported, PermissionDenied
 from wherry.runtime.init_messages import Waiting, to_init
 from wherry.runtime.ops.base import Op, Setup
 from wherry.runtime.packets import receive, send
@@ -151,6 +151,15 @@ class RaiseLoopback(Op, frozen=True):
             fcntl.ioctl(sock, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP))
 
 
+def join(pidfd: int, flags: int) -> None:
+    """Enter a container's namespaces. Conflict if it is about to end: its first process is in none
+    any more then, but poll(2) does not tell of its end before all others have gone."""
+    try:
+        setns(pidfd, flags)
+    except ProcessLookupError:
+        raise Conflict("the container has ended") from None
+
+
 class JoinContainer(Op, frozen=True):
     """Enter all namespaces of a running container at once (setns(2) with a pidfd)."""
 
@@ -162,7 +171,7 @@ class JoinContainer(Op, frozen=True):
     def execute(self, setup: Setup) -> None:
         if setup.pidfd is None:
             raise OSError(errno.EBADF, "no container was given")
-        setns(setup.pidfd, self.flags)
+        join(setup.pidfd, self.flags)
         setup.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
