@@ -33,7 +33,8 @@ from wherry.runtime.api import (
 )
 from wherry.sys.faults import reach
 
-_REMEMBERED = 1000
+REMEMBERED = 2000
+"""Execs that have ended or were never started; the oldest are forgotten."""
 
 
 @dataclass
@@ -79,10 +80,10 @@ class Execs:
                 self._runtime.expect_exec(target.expected)
 
     def _forget_oldest(self) -> None:
-        surplus = len(self._execs) - _REMEMBERED
-        if surplus > 0:
-            ended = (key for key, e in self._execs.items() if e.record.exit_code is not None)
-            for key in list(islice(ended, surplus)):
+        surplus = len(self._execs) - REMEMBERED
+        if surplus >= 0:
+            idle = (key for key, e in self._execs.items() if not e.record.running)
+            for key in list(islice(idle, surplus + 1)):
                 del self._execs[key]
 
     def get(self, exec_id: str) -> Exec:
