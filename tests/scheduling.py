@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-_APART = ("architecture", "faults", "property", "unit")
-"""Folders whose files may run beside any test. Those of ``faults`` make engines with roots of
-their own and look at nothing else."""
+_APART = ("architecture", "conformance", "faults", "property", "unit")
+"""Folders whose files may run beside any test. Those of ``conformance`` and ``faults`` start things
+with roots and names of their own, and look at nothing else."""
 
 
 class TwoProcesses(LoadScopeScheduling):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,12 @@ def _package(path: Path) -> str:
     return first.removesuffix(".py")
 
 
-def _imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def _imports(path: Path) -> tuple[tuple[int, str], ...]:
+    return tuple(_read_imports(path))
+
+
+def _read_imports(path: Path) -> Iterator[tuple[int, str]]:
     """Absolute names of all modules a file may load, with the line; also what is imported
     ``from`` a package, since that may be a module too."""
     for node in ast.walk(ast.parse(path.read_text(), str(path))):

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -152,17 +153,20 @@ def test_every_pair_of_networks(engine: Any, outside: Any, servers: Any) -> None
     servers.start(outside, 80)
     for containers in pairs.values():
         servers.start(containers[0], 80)
-    for name, (_, caller) in pairs.items():
-        for other, (server, _) in pairs.items():
+    calls: list[tuple[str, Any, str, bool]] = []  # what, who, whom, and whether that is answered
+    for name, (server, caller) in pairs.items():
+        for other, (target, _) in pairs.items():
             expected = name == other and name != "silent"
-            address = server.endpoint.ipv4
-            found = (
-                caller.reaches(address, 80) if expected else not caller.is_kept_from(address, 80)
-            )
-            assert found is expected, f"{name} to {other}"
-        out = name != "inner"
-        address = outside.address
-        assert caller.reaches(address, 80) if out else caller.is_kept_from(address, 80), name
-    for name, (server, _) in pairs.items():
+            calls.append((f"{name} to {other}", caller, target.endpoint.ipv4, expected))
+        calls.append((f"{name} out", caller, outside.address, name != "inner"))
         outside.route_to(f"{server.endpoint.ipv4}/32")
-        assert outside.is_kept_from(server.endpoint.ipv4, 80), name
+        calls.append((f"in to {name}", outside, server.endpoint.ipv4, False))
+    # At once: what must not arrive is waited for.
+    with ThreadPoolExecutor(len(calls)) as pool:
+        found = list(pool.map(_ends_as_expected, calls))
+    assert not [call[0] for call, fine in zip(calls, found, strict=True) if not fine]
+
+
+def _ends_as_expected(call: tuple[str, Any, str, bool]) -> bool:
+    _, caller, address, answered = call
+    return bool(caller.reaches(address, 80) if answered else caller.is_kept_from(address, 80))
