@@ -2,14 +2,12 @@
 
 Half of the time of ``wherry-runtime`` would go into them. msgspec imports uuid, decimal, enum for
 types that our values have none of (and those platform and numbers), the other formats that it
-knows, and what describes types to people (and that textwrap); typing imports re for a name. Of
-socket, signal, datetime and operator the parts in C are taken, which have all that is used here:
-those in Python wrap them, and some begin with making enumerations of their constants.
+knows, and what describes types to people (and that textwrap); typing imports re for a name, and
+warnings. Of socket, signal, datetime and operator the parts in C are taken, which have all that is
+used here: those in Python wrap them, and some begin with making enumerations of their constants.
 
 The stand-ins are there while the command is imported. What is imported later gets the real ones.
 """
-
-from __future__ import annotations
 
 import sys
 from types import ModuleType
@@ -36,7 +34,6 @@ class _StandIn(ModuleType):
 _UNUSED = (
     "decimal",
     "enum",
-    "__future__",
     "msgspec._json_schema",
     "msgspec.inspect",
     "msgspec.msgpack",
@@ -44,6 +41,7 @@ _UNUSED = (
     "msgspec.yaml",
     "re",
     "uuid",
+    "warnings",
 )
 _IN_C = {
     "datetime": "_datetime",
