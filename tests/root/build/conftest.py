@@ -46,7 +46,7 @@ _APPLETS = (
 )
 
 _CHILD = """
-import json, os, sys
+import json, os, sys, warnings  # the last is imported by os.execvpe(), which has another root
 from wherry.sys import mount, namespaces, overlay
 step = json.loads(sys.argv[1])
 namespaces.unshare(namespaces.CLONE_NEWNS)
