@@ -25,6 +25,13 @@ def test_a_malformed_command_line_ends_with_1(oci: Bundles, args: tuple[str, ...
     assert done.stderr
 
 
+@pytest.mark.parametrize("command", ["run", "list", "checkpoint", "restore"])
+def test_every_command_tells_of_itself(oci: Bundles, command: str) -> None:
+    """Also those that are refused."""
+    told = oci.call(command, "-h").stdout
+    assert f" {command} " in told
+
+
 @pytest.mark.skipif(bool(OTHER), reason="runc 1.1 leaves fields that it does not know")
 @pytest.mark.parametrize("field", ["intelRdt", "memoryPolicy", "netDevices"])
 def test_a_feature_that_is_not_there_is_refused_by_name(oci: Bundles, field: str) -> None:

@@ -47,7 +47,8 @@ class Option(msgspec.Struct, frozen=True):
 
 class Command(msgspec.Struct, frozen=True):
     """What follows a command's name: options and words among each other, or, if it takes a
-    ``rest``, options first. With ``anything`` nothing is looked at."""
+    ``rest``, options first. With ``anything`` nothing is looked at, but for
+    help alone."""
 
     help: str
     options: tuple[Option, ...] = ()
@@ -157,6 +158,7 @@ def read(
 
 def _read_command(command: Command, arguments: Sequence[str], values: Any) -> None:
     if command.anything:
+        values.help = list(arguments) in (["-h"], ["--help"])
         return
     reader = _Reader(command.options, arguments, values)
     reader.read(options_first=bool(command.rest))
