@@ -58,10 +58,7 @@ class PackageHost:
         for name in _PROXIES:
             if value := self.environment.get(name) or self.environment.get(name.upper(), ""):
                 found[name] = value
-        for scheme in ("http", "https"):
-            if value := self._apt_setting(f"Acquire::{scheme}::Proxy"):
-                found[f"{scheme}_proxy"] = value
-        return found
+        return found | _apt_proxies()
 
     def run(self, *command: str, cwd: str | None = None) -> str:
         """What a program prints; InternalError with its last words if it fails."""
@@ -85,20 +82,6 @@ class PackageHost:
             with open(path, encoding="utf-8", errors="replace") as file:
                 return _date(file.read(), uri)
 
-    def _apt_setting(self, name: str) -> str:
-        if shutil.which("apt-config", path=_PATH) is None:
-            return ""
-        output = subprocess.run(
-            ["apt-config", "shell", "VALUE", name],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
-        ).stdout
-        match = re.fullmatch(r"VALUE='(.*)'", output.strip())
-        return match[1] if match and match[1] != "DIRECT" else ""
-
     def _finish(self, command: Sequence[str], cwd: str | None) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
@@ -113,6 +96,22 @@ class PackageHost:
             )
         except subprocess.TimeoutExpired as error:
             raise Unavailable(f"{command[0]} did not end within {_TIMEOUT:.0f} s") from error
+
+
+def _apt_proxies() -> dict[str, str]:
+    """Proxy variables that apt's configuration has (apt-config(8)); one call for both."""
+    if shutil.which("apt-config", path=_PATH) is None:
+        return {}
+    output = subprocess.run(
+        ["apt-config", "shell", "http", "Acquire::http::Proxy", "https", "Acquire::https::Proxy"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
+    ).stdout
+    settings = re.findall(r"^(https?)='(.*)'$", output, re.MULTILINE)
+    return {f"{scheme}_proxy": value for scheme, value in settings if value not in ("", "DIRECT")}
 
 
 def _architecture(machine: str) -> str:

@@ -293,3 +293,15 @@ def test_only_proxies_are_taken_from_the_environment() -> None:
     assert (environment["no_proxy"], environment["TMPDIR"]) == ("x", "/tmp")
     assert environment["MORE"] == "1"
     assert "SECRET" not in environment
+
+
+def test_apts_own_proxies_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "apt-config"
+    program.write_text("#!/bin/sh\n[ $1 = shell ] && printf \"$2='http://p:1'\\n$4='DIRECT'\\n\"\n")
+    program.chmod(0o755)
+    environment = {"http_proxy": "http://q:1", "https_proxy": "http://q:2"}
+    monkeypatch.setattr("wherry.bootstrap.host._PATH", f"{tmp_path}:/bin")
+    proxies = PackageHost(environment).proxies()
+    assert proxies == {"http_proxy": "http://p:1", "https_proxy": "http://q:2"}
+    monkeypatch.setattr("wherry.bootstrap.host._PATH", "/nowhere")
+    assert PackageHost(environment).proxies() == environment
