@@ -163,8 +163,9 @@ class FakeExecs:
             raise self.failure
         if detach:
             return None
-        self.stream, theirs = socket.socketpair()
-        self.stream.settimeout(_PATIENCE)
+        ours, theirs = socket.socketpair()
+        ours.settimeout(_PATIENCE)
+        self.stream = ours  # others wait for it, and may close it at once
         return theirs
 
     def exited(self, exec_id: str) -> Future[int]:
