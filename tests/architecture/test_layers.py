@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": _ENGINE_PARTS | {"registry", "build", "bootstrap"},
     "api": _ENGINE_PARTS | {"registry", "build", "bootstrap", "engine"},
     "client": _BASE,
-    "cli": _BASE | {"client"},
+    "cli": _BASE | {"client", "fs"},  # fs: what cp unpacks here is as hostile as a layer
     "daemon": _ENGINE_PARTS | {"registry", "build", "bootstrap", "engine", "api"},
     "testing": _ENGINE_PARTS | {"registry", "build", "bootstrap", "engine", "api", "client"},
 }

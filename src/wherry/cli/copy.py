@@ -22,7 +22,7 @@ from wherry.cli.options import Arguments, Command, CommandError, Option
 from wherry.cli.pump import write_all
 from wherry.client.session import decode_json
 from wherry.client.transport import CHUNK
-from wherry.errors import NotFound, NotSupported
+from wherry.errors import NotFound
 
 TYPE_CHECKING = False  # importing typing costs 3 ms
 if TYPE_CHECKING:
@@ -86,38 +86,11 @@ def _out(
                 write_all(STDOUT, chunk)
             return
         about = decode_json(base64.b64decode(answer.header("x-docker-container-path-stat")))
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
-            for chunk in answer.chunks():
-                spool.write(chunk)
-            spool.seek(0)
-            directory = bool(about["mode"] & _GO_DIRECTORY)
-            with tarfile.open(fileobj=spool, mode="r:") as archive:
-                _unpack(archive, path, target, directory, options["archive"])
+        directory = bool(about["mode"] & _GO_DIRECTORY)
+        place, name = _place(path, target, directory)
+        from wherry.cli.unpacking import unpack
 
-
-def _unpack(
-    archive: tarfile.TarFile, path: str, target: str, directory: bool, keep_owner: bool
-) -> None:
-    """Extract below ``target``, refusing whatever would leave it (PEP 706)."""
-    if not hasattr(tarfile, "data_filter"):
-        raise NotSupported("cp needs Python 3.11.4 or later, which can check what it extracts")
-    place, name = _place(path, target, directory)
-    for member in archive:
-        renamed = _renamed(member.name, name)
-        if renamed is None:
-            continue
-        link = member.linkname
-        if member.islnk():
-            link = _renamed(link, name) or link
-        changed = member.replace(name=renamed, linkname=link, deep=False)
-        try:
-            checked = tarfile.data_filter(changed, place)
-        except tarfile.FilterError as error:
-            raise CommandError(f"refusing to copy {member.name!r} to {place}: {error}", 1) from None
-        archive.extract(checked, place, filter="fully_trusted", numeric_owner=True)
-        if keep_owner and os.geteuid() == 0:
-            full = os.path.join(place, renamed)
-            os.chown(full, member.uid, member.gid, follow_symlinks=False)
+        unpack(answer.chunks(), place, name, keep_owner=options["archive"])
 
 
 def _place(path: str, target: str, directory: bool) -> tuple[str, str]:
@@ -132,18 +105,7 @@ def _place(path: str, target: str, directory: bool) -> tuple[str, str]:
     parent = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(parent):
         raise CommandError(f"no such directory: {parent}", 1)
-    if contents:
-        os.mkdir(target)
-        return target, "."
     return parent, os.path.basename(os.path.abspath(target))
-
-
-def _renamed(member: str, name: str) -> str | None:
-    """A member's path with its first component replaced; None for the root of mere contents."""
-    rest = posixpath.normpath(member).partition("/")[2]
-    if name == ".":
-        return rest or None
-    return f"{name}/{rest}" if rest else name
 
 
 # --- into a container -----------------------------------------------------------------------------

@@ -204,6 +204,38 @@ def test_build_save_load(cli: Cli, tmp_path: Path) -> None:
     cli.text("rmi", "app")
 
 
+_TREE = (
+    "mkdir -p /t/d && cd /t && echo hi > d/f && ln d/f d/hard && ln -s /etc/passwd d/absolute "
+    "&& ln -s f d/relative && chmod 4751 d/f && touch -d '2001-02-03 04:05:06' d/f d && chown 7 d/f"
+)
+
+
+def test_copies(cli: Cli, tmp_path: Path) -> None:
+    cli("run", "--name", "copied", "busybox", "sh", "-c", _TREE)
+    try:
+        cli.text("cp", "copied:/t/d", str(tmp_path / "out"))
+        _check_copy(tmp_path / "out", os.geteuid())
+        (tmp_path / "there").mkdir()
+        cli.text("cp", "-a", "copied:/t", str(tmp_path / "there"))
+        _check_copy(tmp_path / "there/t/d", 7)
+        cli.text("cp", "copied:/t/d/.", str(tmp_path / "contents"))
+        _check_copy(tmp_path / "contents", os.geteuid())
+        cli.text("cp", f"{tmp_path}/out", "copied:/back")
+        assert b"hi" in cli("cp", "copied:/back/f", "-").stdout
+        refused = cli("cp", "copied:/t/d", str(tmp_path / "out/f"))
+        assert (refused.returncode, refused.stderr.count(b"\n")) == (1, 1)
+    finally:
+        cli.text("rm", "copied")
+
+
+def _check_copy(made: Path, owner: int) -> None:
+    status = (made / "f").stat()
+    assert (made / "f").read_text() == "hi\n"
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_nlink) == (0o751, owner, 2)
+    assert int(status.st_mtime) == int(made.stat().st_mtime) == 981173106
+    assert (os.readlink(made / "absolute"), os.readlink(made / "relative")) == ("/etc/passwd", "f")
+
+
 def test_a_build_that_fails(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY missing /\n")
     done = cli("build", str(tmp_path))
