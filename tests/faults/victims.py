@@ -82,8 +82,10 @@ class Family:
         return next((p for p in children(self.engine) if name_of(p) == "wherry-launcher"), 0)
 
     def _monitor(self) -> int:
-        """Of the process that is being started or looked after; never the bystander's."""
-        above = (self.at, parent_of(self.at))
+        """Of the process that is being started or looked after; never the bystander's. A clone of
+        an exec server, as on version 2 of control groups, has it two above."""
+        parent = parent_of(self.at)
+        above = (self.at, parent, parent_of(parent))
         for pid in above:
             if name_of(pid) == "wherry-monitor":
                 return pid
