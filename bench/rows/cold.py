@@ -51,7 +51,7 @@ class ColdRuntime(Row):
             bundle = Path(directory)
             program = busybox.find_program(PackageHost({}), lambda _: None)
             with tarfile.open(fileobj=io.BytesIO(busybox.layer(program).getvalue())) as tar:
-                tar.extractall(bundle / "rootfs", filter="tar")
+                tar.extractall(bundle / "rootfs")  # our own archive
             subprocess.run(["runc", "spec"], cwd=bundle, check=True)
             path = bundle / "config.json"
             config = json.loads(path.read_text())

@@ -38,7 +38,7 @@ class _Launches:
         self._count = 0
         program = busybox.find_program(PackageHost({}), lambda _: None)
         with tarfile.open(fileobj=io.BytesIO(busybox.layer(program).getvalue())) as tar:
-            tar.extractall(directory / "layer", filter="tar")
+            tar.extractall(directory / "layer")  # our own archive
         self.runtime = LauncherRuntime(str(directory))
 
     def start(self) -> float:
