@@ -20,6 +20,7 @@ class Works:
     host: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     warned: str = ""  # what the answer warns of where the kernel lacks it
+    refused: str = ""  # words of a refusal, at the start at the latest, where the kernel differs
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ def is_told(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, list):
         return all(map(is_told, found, wanted)) and len(found) == len(wanted)
     return bool(found == wanted)
+
+
+def is_refused(daemon: Any, body: dict[str, Any], words: str) -> bool:
+    """Whether a container is refused with these words when it is made or started."""
+    status, answer = daemon.call("POST", "/containers/create", body)
+    if status == 201:
+        made = json.loads(answer)["Id"]
+        status, answer = daemon.call("POST", f"/containers/{made}/start")
+        assert daemon.call("DELETE", f"/containers/{made}?force=1&v=1")[0] == 204
+    return status >= 400 and words in json.loads(answer)["message"]
 
 
 def assert_refused(daemon: Any, body: dict[str, Any], case: Refused) -> None:
