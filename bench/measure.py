@@ -1,4 +1,5 @@
-"""Rounds: each row on each engine in turn, so that a slow moment of the machine hits all."""
+"""Rounds: each row on each engine in turn, so that a slow moment of the machine hits all; and each
+when the one before has ceased to work."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from bench.engines.base import Engine
 from bench.http import ApiError
 from bench.processes import CommandError
+from bench.quiet import wait_until_quiet
 from bench.rows.base import Row
 
 FAILURES = (CommandError, ApiError, OSError, AssertionError)
@@ -78,6 +80,7 @@ def _sample(
     left out."""
     if warm_up and row.rounds_at_most <= 3:
         return
+    wait_until_quiet()
     try:
         value = row.sample(engine, settings[engine.name])
     except FAILURES as error:
