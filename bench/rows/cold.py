@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from bench.engines.base import Engine
+from bench.quiet import wait_until_quiet
 from bench.rows.base import Row
 from wherry.bootstrap import busybox
 from wherry.bootstrap.host import PackageHost
@@ -65,6 +66,7 @@ class ColdRuntime(Row):
     def sample(self, engine: Engine, setting: object) -> float:
         assert isinstance(setting, Path)
         theirs = _seconds("runc", setting)
+        wait_until_quiet()
         return _seconds(_PROGRAM, setting) / theirs
 
 
