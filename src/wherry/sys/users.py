@@ -1,12 +1,14 @@
 """User namespaces, and network namespaces that they own, held by descriptor.
 
 A process with threads cannot be in a new user namespace (unshare(2)), so that a child makes them.
-It is gone when these functions return.
+It is gone when these functions return. Nor can the ids of a namespace be read but of a process that
+is in it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 
@@ -14,6 +16,9 @@ from wherry.sys.namespaces import CLONE_NEWNET, CLONE_NEWUSER, setns, unshare
 
 Range = tuple[int, int, int]
 """The first id inside, the first outside, and how many (user_namespaces(7))."""
+
+Maps = tuple[tuple[Range, ...], tuple[Range, ...]]
+"""Of users and of groups."""
 
 
 def make_users(uids: Sequence[Range], gids: Sequence[Range]) -> tuple[int, int]:
@@ -43,6 +48,26 @@ def make_network(users: int) -> int:
     return _made(enter, ("net",), lambda pid: None)[0]
 
 
+def maps_in(users: int) -> Maps:
+    """The ids of a user namespace, as they are seen from here. OSError."""
+    found: list[Maps] = []
+    _made(
+        lambda: setns(users, CLONE_NEWUSER), (), lambda pid: found.append(maps_of(f"/proc/{pid}"))
+    )
+    return found[0]
+
+
+def maps_of(process: str) -> Maps:
+    """The ids of a process's users, as they are seen from here; by its directory in /proc."""
+    return _read_map(f"{process}/uid_map"), _read_map(f"{process}/gid_map")
+
+
+def _read_map(path: str) -> tuple[Range, ...]:
+    with open(path, encoding="ascii") as file:
+        rows = [line.split() for line in file]
+    return tuple((int(inside), int(outside), int(count)) for inside, outside, count in rows)
+
+
 def _made(
     enter: Callable[[], None], files: Sequence[str], complete: Callable[[int], None]
 ) -> list[int]:
@@ -61,7 +86,8 @@ def _made(
             complete(pid)
             return _open_all(pid, files)
         finally:
-            ours.shutdown(socket.SHUT_RDWR)
+            # Not by hanging up: others where it has entered may have stopped it.
+            os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
 
@@ -79,7 +105,7 @@ def _open_all(pid: int, files: Sequence[str]) -> list[int]:
 
 def _hold(enter: Callable[[], None], ours: socket.socket, theirs: socket.socket) -> None:
     """The child's side, which says how it went by a byte: an error's number, or 0, and then waits
-    until the other side has hung up. Never returns."""
+    until it is killed, or the other side has ended. Never returns."""
     try:
         ours.close()
         try:

@@ -19,7 +19,7 @@ from wherry.errors import Conflict, InvalidArgument, NotSupported
 from wherry.model.container import HostConfig
 from wherry.model.idmap import IdRange
 from wherry.model.users import UserMap
-from wherry.sys.users import Range, make_users
+from wherry.sys.users import Range, make_users, maps_of
 
 _CONTAINER = "container:"
 _ALL = (IdRange(0, 0, 2**32 - 1),)
@@ -33,14 +33,12 @@ def users_of(settings: EngineSettings, host: HostConfig) -> UserMap | None:
 
 def users_in(process: int) -> UserMap | None:
     """The users of a running process, by its directory in /proc; None if they are the host's."""
-    uids, gids = _read_map(process, "uid_map"), _read_map(process, "gid_map")
+    uids, gids = map(_id_ranges, maps_of(f"/proc/self/fd/{process}"))
     return None if uids == gids == _ALL else UserMap(uids=uids, gids=gids)
 
 
-def _read_map(process: int, name: str) -> tuple[IdRange, ...]:
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
-    with open(fd, encoding="ascii") as file:
-        return tuple(IdRange(*map(int, line.split())) for line in file)
+def _id_ranges(ranges: Sequence[Range]) -> tuple[IdRange, ...]:
+    return tuple(IdRange(*one) for one in ranges)
 
 
 def check_users(settings: EngineSettings, host: HostConfig) -> None:
