@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from pathlib import Path
 
 from wherry.bootstrap import busybox
 from wherry.bootstrap.host import PackageHost
@@ -13,10 +14,19 @@ from wherry.bootstrap.host import PackageHost
 NAME = "bench-busybox:latest"
 
 
+def unpack(directory: Path) -> None:
+    """The files of the image, in a new directory."""
+    with tarfile.open(fileobj=io.BytesIO(_layer())) as tar:
+        tar.extractall(directory)  # our own archive
+
+
+def _layer() -> bytes:
+    return busybox.layer(busybox.find_program(PackageHost({}), lambda _: None)).getvalue()
+
+
 def archive() -> bytes:
     """What ``docker load`` reads."""
-    program = busybox.find_program(PackageHost({}), lambda _: None)
-    layer = busybox.layer(program).getvalue()
+    layer = _layer()
     config = json.dumps(_config(layer, PackageHost({}).architecture)).encode()
     name = hashlib.sha256(config).hexdigest()
     manifest = [{"Config": f"{name}.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,11 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from bench import image
 from bench.engines.base import Engine
 from bench.quiet import wait_until_quiet
 from bench.rows.base import Row
-from wherry.bootstrap import busybox
-from wherry.bootstrap.host import PackageHost
 from wherry.runtime.seccomp.profile import default_profile
 
 _PROGRAM = str(Path(sys.executable).parent / "wherry-runtime")
@@ -50,9 +47,7 @@ class ColdRuntime(Row):
     def setting(self, engine: Engine) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=engine.directory) as directory:
             bundle = Path(directory)
-            program = busybox.find_program(PackageHost({}), lambda _: None)
-            with tarfile.open(fileobj=io.BytesIO(busybox.layer(program).getvalue())) as tar:
-                tar.extractall(bundle / "rootfs")  # our own archive
+            image.unpack(bundle / "rootfs")
             subprocess.run(["runc", "spec"], cwd=bundle, check=True)
             path = bundle / "config.json"
             config = json.loads(path.read_text())

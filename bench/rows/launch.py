@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
-import tarfile
 import tempfile
 import threading
 import time
@@ -15,10 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from bench import image
 from bench.engines.base import Engine
 from bench.rows.base import Row
-from wherry.bootstrap import busybox
-from wherry.bootstrap.host import PackageHost
 from wherry.cgroup import open_cgroups
 from wherry.engine.spec import SpecInputs, build_spec, host_facts
 from wherry.model.container import ContainerConfig, HostConfig
@@ -36,9 +33,7 @@ class _Launches:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._count = 0
-        program = busybox.find_program(PackageHost({}), lambda _: None)
-        with tarfile.open(fileobj=io.BytesIO(busybox.layer(program).getvalue())) as tar:
-            tar.extractall(directory / "layer")  # our own archive
+        image.unpack(directory / "layer")
         self.runtime = LauncherRuntime(str(directory))
 
     def start(self) -> float:

@@ -105,14 +105,19 @@ def test_a_network_namespace_of_the_host_with_users_of_ones_own(oci: Bundles) ->
     assert lines == [os.readlink("/proc/self/ns/net")]
 
 
+def with_a_file_of(directory: Path, uid: int, gid: int) -> Path:
+    source = directory / "source"
+    source.mkdir()
+    (source / "file").touch()
+    os.chown(source / "file", uid, gid)
+    return source
+
+
 @pytest.mark.skipif(bool(OTHER), reason="runc 1.1 has no id-mapped mounts of its own")
 @pytest.mark.parametrize("users", [False, True])
 def test_an_id_mapped_mount(oci: Bundles, tmp_path: Path, users: bool) -> None:
     open_up(oci)
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "file").touch()
-    os.chown(source / "file", 5, 6)
+    source = with_a_file_of(tmp_path, 5, 6)
     mapping = [{"containerID": 0, "hostID": 50 + (100000 if users else 0), "size": 10}]
 
     def edit(config: Config) -> None:
@@ -135,10 +140,7 @@ def test_an_id_mapped_mount(oci: Bundles, tmp_path: Path, users: bool) -> None:
 @pytest.mark.skipif(bool(OTHER), reason="runc 1.1 has no id-mapped mounts of its own")
 def test_an_id_mapped_mount_has_the_mappings_of_the_container(oci: Bundles, tmp_path: Path) -> None:
     open_up(oci)
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "file").touch()
-    os.chown(source / "file", 5, 6)
+    source = with_a_file_of(tmp_path, 5, 6)
 
     def edit(config: Config) -> None:
         with_users(config)
@@ -159,10 +161,7 @@ def test_an_id_mapped_mount_has_the_mappings_of_the_users_that_are_joined(
     oci: Bundles, tmp_path: Path, neighbour: int, options: list[str]
 ) -> None:
     open_up(oci)
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "file").touch()
-    os.chown(source / "file", 5, 6)
+    source = with_a_file_of(tmp_path, 5, 6)
 
     def edit(config: Config) -> None:
         with_users_of(config, neighbour)
