@@ -47,8 +47,8 @@ class Option(msgspec.Struct, frozen=True):
 
 class Command(msgspec.Struct, frozen=True):
     """What follows a command's name: options and words among each other, or, if it takes a
-    ``rest``, options first. With ``anything`` nothing is looked at, but for
-    help alone."""
+    ``rest``, options first. With ``anything`` nothing is looked at, but for help
+    alone."""
 
     help: str
     options: tuple[Option, ...] = ()
